@@ -1,0 +1,1 @@
+"""Who is asking: a token becomes a principal, or an error that says why not."""

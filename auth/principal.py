@@ -1,0 +1,17 @@
+"""The verified caller: subject, roles, until when."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Whom a token speaks for. `expires_at` is in seconds since 1970."""
+
+    subject: str
+    roles: frozenset[str]
+    provider_id: str
+    expires_at: float
+
+    @property
+    def user_id(self) -> str:
+        return self.subject

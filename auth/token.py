@@ -1,0 +1,108 @@
+"""A token is verified, or signed for a trial: JWT as in RFC 7519, verified as RFC 8725 advises.
+
+- The algorithms come from the key, never from the token.
+- `exp` and `sub` are required; times are plain integers in this century, so that milliseconds or 1e308 never mean "for ever".
+- No part of a token appears in an error.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+
+from auth.key import Key
+from auth.principal import Principal
+
+ROLES = frozenset({"customer", "provider", "admin"})
+LEEWAY_SECONDS = 10
+_MAX_BYTES = 8192
+_LATEST = 4_102_444_800  # 2100-01-01: what lies behind it was meant in milliseconds
+_MAX_SUBJECT = 128
+
+
+class TokenError(Exception):
+    """The token is not valid."""
+
+
+class TokenMissing(TokenError):
+    """There is no token."""
+
+
+class TokenExpired(TokenError):
+    """The token has expired."""
+
+
+@dataclass(frozen=True)
+class Verifier:
+    """Turns a token into a principal. `issuer` and `audience` are checked where given."""
+
+    key: Key
+    issuer: str | None = None
+    audience: str | None = None
+
+    def verify(self, token: str) -> Principal:
+        """Returns whom the token speaks for. Raises TokenError with a reason that is safe to show."""
+        if len(token) > _MAX_BYTES:
+            raise TokenError("the token is too large")
+        try:
+            claims = jwt.decode(
+                token,
+                self.key.verifier,
+                algorithms=list(self.key.algorithms),
+                issuer=self.issuer,
+                audience=self.audience,
+                leeway=LEEWAY_SECONDS,
+                options={"require": ["exp", "sub"], "verify_aud": self.audience is not None, "enforce_minimum_key_length": True},
+            )
+        except jwt.ExpiredSignatureError as error:
+            raise TokenExpired from error
+        except jwt.MissingRequiredClaimError as error:
+            raise TokenError(f"the token has no {error.claim}") from error
+        except jwt.InvalidAlgorithmError as error:
+            raise TokenError("the token's algorithm is not accepted") from error
+        except jwt.InvalidIssuerError as error:
+            raise TokenError("the token is from another issuer") from error
+        except jwt.InvalidAudienceError as error:
+            raise TokenError("the token is for another audience") from error
+        except jwt.InvalidSignatureError as error:
+            raise TokenError("the token's signature is wrong") from error
+        except (jwt.InvalidTokenError, ValueError, OverflowError) as error:
+            raise TokenError("the token is malformed") from error
+        return _principal(claims)
+
+
+def sign(key: Key, claims: Mapping[str, Any]) -> str:
+    """Signs claims with a shared secret. Raises TokenError where the key can only verify."""
+    if key.secret is None:
+        raise TokenError("only a public key is configured, so tokens can be verified but not signed here")
+    return jwt.encode(dict(claims), key.secret, algorithm=key.algorithms[0])
+
+
+def _principal(claims: Mapping[str, Any]) -> Principal:
+    for name in ("exp", "nbf", "iat"):
+        value = claims.get(name, 0)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _LATEST:
+            raise TokenError(f"the token's {name} is not a time in seconds")
+    subject = _identity(claims["sub"], "sub")
+    return Principal(
+        subject=subject,
+        roles=_roles(claims),
+        provider_id=_identity(claims["provider_id"], "provider_id") if "provider_id" in claims else subject,
+        expires_at=float(claims["exp"]),
+    )
+
+
+def _identity(value: object, name: str) -> str:
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not 0 < len(text) <= _MAX_SUBJECT or not text.isprintable() or " " in text:
+        raise TokenError(f"the token's {name} is not an identifier")
+    return text
+
+
+def _roles(claims: Mapping[str, Any]) -> frozenset[str]:
+    given = claims["roles"] if "roles" in claims else claims.get("role", [])
+    roles = [given] if isinstance(given, str) else given
+    if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
+        raise TokenError("the token's roles are neither a name nor a list of names")
+    return frozenset(roles) & ROLES

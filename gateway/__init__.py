@@ -1,0 +1,1 @@
+"""The machine: `bridge` carries changes from Postgres to Redis, `fanout` from Redis to connections, `http` answers requests."""

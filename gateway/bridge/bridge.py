@@ -1,0 +1,167 @@
+"""②–④ The bridge's life: listen, become the active one, drain, publish; and begin again when anything of it breaks.
+
+- Listen first, then drain, then wait: what was committed while nobody listened is found by the drain.
+- Loops live in one TaskGroup, so that a dead one ends the round loudly and the next round starts clean.
+"""
+
+import asyncio
+import random
+import time
+from datetime import timedelta
+
+import asyncpg
+import structlog
+from redis.exceptions import RedisError
+
+import sql
+from gateway.bridge import lease, retention
+from gateway.bridge.lease import Wakefulness
+from gateway.bridge.listener import Connection, Listener, ListenerLost, connect, listening
+from gateway.bridge.publisher import EpochLost, Publisher, redis_client
+from gateway.bridge.sequencer import Sequencer
+
+_AWAKE_SECONDS = 0.2
+"""How long after the last change the bridge stays awake."""
+_POLL_SECONDS = 0.003
+_TICK_SECONDS = 0.5
+"""The floor under a lost bell."""
+_RECLAIM_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+class NotMigrated(Exception):
+    """The database has no Rowcast schema: run `rowcast migrate`."""
+
+
+class Bridge:
+    """One bridge process. `notify` says how writers ring; `never` polls only."""
+
+    def __init__(self, database_url: str, redis_url: str, *, notify: str, keep: timedelta, log_entries: int) -> None:
+        self._database_url = database_url
+        self._redis_url = redis_url
+        self._notify = notify
+        self._retention = keep
+        self._log_entries = log_entries
+
+    async def run(self) -> None:
+        """Works until it is cancelled. Raises NotMigrated; everything else is logged and tried again."""
+        failures = 0
+        while True:
+            started = time.monotonic()
+            try:
+                async with listening(self._database_url) as listener:
+                    await lease.acquire(listener)
+                    log.info("this bridge is active")
+                    await self.lead(listener)
+            except* (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError, asyncpg.InvalidSchemaNameError) as group:
+                raise NotMigrated from group
+            except* (asyncpg.PostgresError, asyncpg.InterfaceError, ListenerLost, RedisError, OSError, TimeoutError) as group:
+                failures = 0 if time.monotonic() - started > 10 else failures + 1
+                pause = random.uniform(0, min(3.0, 0.1 * 2**failures))
+                log.warning("bridge starts again", errors=_names(group), retry_seconds=round(pause, 2))
+                await asyncio.sleep(pause)
+
+    async def lead(self, listener: Listener) -> None:
+        """Does the active bridge's work until something of it breaks."""
+        sequencer = await Sequencer.open(self._database_url)
+        reader = await connect(self._database_url, "publisher", plan_cache_mode="force_generic_plan")
+        keeper = await connect(self._database_url, "retention")
+        redis = redis_client(self._redis_url)
+        publisher = Publisher(reader, redis, self._log_entries)
+        try:
+            await self._check_life(keeper, publisher)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(listener.watch())
+                group.create_task(publisher.run())
+                group.create_task(retention.keep(keeper, self._retention))
+                group.create_task(self.sequence(listener, sequencer, publisher))
+        except* EpochLost as lost:
+            position = max(each.position for each in _leaves(lost) if isinstance(each, EpochLost))
+            await self._begin_epoch(keeper, "commits were lost", position)
+        finally:
+            sequencer.close()
+            reader.terminate()
+            keeper.terminate()
+            await redis.aclose()
+
+    async def sequence(self, listener: Listener, sequencer: Sequencer, publisher: Publisher) -> None:
+        """Drains the outbox whenever the bell rings, a tick passes, or, while awake, every few milliseconds."""
+        wakefulness = Wakefulness(listener, armed=self._notify == "armed")
+        last_change = last_reclaim = time.monotonic()
+        while True:
+            listener.rung.clear()
+            moved = await sequencer.step()
+            now = time.monotonic()
+            if moved:
+                publisher.wake.set()
+                last_change = now
+                await wakefulness.wake()
+                if now - last_reclaim > _RECLAIM_SECONDS:
+                    await sequencer.reclaim()
+                    last_reclaim = now
+                # What came in meanwhile is worth one look at once; a writer in a loop gets batches, not a statement each.
+                await asyncio.sleep(0)
+                continue
+            if wakefulness.awake and now - last_change > _AWAKE_SECONDS:
+                await wakefulness.fall_asleep()
+                continue
+            if wakefulness.settling:
+                await wakefulness.settle()
+                if not wakefulness.settling:
+                    continue
+            await self._wait(listener.rung, _POLL_SECONDS if wakefulness.awake or wakefulness.settling else _TICK_SECONDS)
+
+    async def _wait(self, rung: asyncio.Event, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await rung.wait()
+        except TimeoutError:
+            pass
+
+    async def _check_life(self, connection: Connection, publisher: Publisher) -> None:
+        """Before the first step: is this still the log that was published? A log that lost commits starts a new epoch."""
+        life = await connection.fetchrow(sql.statement("life"))
+        assert life is not None
+        if not life["same_cluster"]:
+            await self._begin_epoch(connection, "restored", life["position"])
+            return
+        try:
+            await publisher.begin()
+        except EpochLost as lost:
+            await self._begin_epoch(connection, "commits were lost", lost.position)
+            return
+        except (RedisError, OSError):
+            if not life["same_timeline"]:
+                # A failover, and no witness that it lost nothing.
+                await self._begin_epoch(connection, "failover", life["position"])
+            return
+        if not life["same_timeline"]:
+            await connection.execute(sql.statement("adopt_timeline"), life["epoch"])
+
+    async def _begin_epoch(self, connection: Connection, reason: str, position: int) -> None:
+        log.error("a new epoch begins", reason=reason, epoch=await connection.fetchval("select rowcast.begin_epoch($1, $2)", reason, position))
+
+
+def _leaves(group: BaseException) -> list[BaseException]:
+    if isinstance(group, BaseExceptionGroup):
+        return [leaf for each in group.exceptions for leaf in _leaves(each)]
+    return [group]
+
+
+def _names(group: BaseException) -> str:
+    return ", ".join(dict.fromkeys(f"{type(leaf).__name__}: {leaf}" for leaf in _leaves(group)))
+
+
+async def run_until(bridge: Bridge, stop: asyncio.Event) -> None:
+    """Runs the bridge until `stop` is set."""
+    task = asyncio.create_task(bridge.run())
+    waiter = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+    finally:
+        waiter.cancel()
+        task.cancel()
+        await asyncio.gather(task, waiter, return_exceptions=True)

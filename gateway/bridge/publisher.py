@@ -1,0 +1,181 @@
+"""④ Carries the log to Redis: appends to each channel's log and publishes, in one script a batch.
+
+- Idempotent: the script knows the position. A reply that was lost is answered DUP the next time, a Redis that has forgotten
+  EPOCH or GAP, and then the Postgres log is read again from where Redis stands.
+- No retries below this: redis-py would repeat a command whose reply was lost, and that is decided here.
+- Bounded: a batch is so many entries and so many bytes, whatever a transaction wrote.
+"""
+
+import asyncio
+import secrets
+import time
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+import sql
+from gateway import wire
+from gateway.bridge.listener import Connection
+from streams.payload import Change, Shape, deliveries
+
+BATCH_ENTRIES = 500
+BATCH_BYTES = 4_000_000
+BEAT_SECONDS = 1.0
+_SEED_ENTRIES = 20_000
+"""How much of the log a Redis that has lost everything gets back; older cursors are served from Postgres."""
+
+log = structlog.get_logger()
+
+
+def redis_client(url: str) -> "Redis":
+    """Opens a client that never repeats a command by itself."""
+    return Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=5, socket_connect_timeout=5, protocol=3)
+
+
+@dataclass
+class Place:
+    """Where Redis stands: the life of its logs, and the last position they have."""
+
+    epoch: str
+    life: str
+    position: int
+
+
+class EpochLost(Exception):
+    """Redis knows positions of this epoch that Postgres does not: commits were lost."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(f"Redis is at position {position}, which Postgres never reached")
+        self.position = position
+
+
+class Publisher:
+    """Publishes the log from where Redis stands."""
+
+    def __init__(self, connection: Connection, redis: "Redis", log_entries: int) -> None:
+        self.wake = asyncio.Event()
+        self._connection = connection
+        self._redis = redis
+        self._log_entries = log_entries
+        self._place: Place | None = None
+        self._shapes: dict[int, Shape] = {}
+        self._append: Any = redis.register_script(_script("append.lua"))
+        self._begin: Any = redis.register_script(_script("begin.lua"))
+        self._beat: Any = redis.register_script(_script("beat.lua"))
+
+    async def run(self) -> None:
+        """Publishes for as long as it is let: at once when woken, and looks and says how far it is every second."""
+        failures = 0
+        while True:
+            self.wake.clear()
+            try:
+                await self.drain()
+                await self.beat()
+                failures = 0
+                pause = BEAT_SECONDS
+            except (RedisError, OSError) as error:
+                failures += 1
+                self._place = None
+                pause = min(2.0, 0.05 * 2**failures)
+                log.warning("redis is not there", error=type(error).__name__, retry_seconds=pause)
+                await asyncio.sleep(pause)
+                continue
+            try:
+                async with asyncio.timeout(pause):
+                    await self.wake.wait()
+            except TimeoutError:
+                pass
+
+    async def drain(self) -> None:
+        """Publishes everything that the log has, and beats while that takes long."""
+        last_beat = time.monotonic()
+        while True:
+            place = self._place or await self.begin()
+            rows = await self._connection.fetch(sql.statement("read_log"), place.position, BATCH_ENTRIES, BATCH_BYTES)
+            if not rows:
+                return
+            await self.append(place, [Change.read(row) for row in rows], [row["shape"] for row in rows])
+            if time.monotonic() - last_beat > BEAT_SECONDS:
+                await self.beat()
+                last_beat = time.monotonic()
+
+    async def begin(self) -> Place:
+        """Finds out where Redis stands, or begins a new life of its logs near the head of the Postgres log.
+
+        Raises EpochLost if Redis is ahead of Postgres in the same epoch.
+        """
+        bounds = await self._connection.fetchrow(sql.statement("bounds"))
+        assert bounds is not None
+        start = max(bounds["earliest"] - 1, bounds["after_position"], bounds["position"] - _SEED_ENTRIES)
+        self._place = await self._ask(bounds["epoch"], start)
+        if self._place.position > bounds["position"]:
+            raise EpochLost(self._place.position)
+        if self._place.position < start:
+            # Too far behind: what lies between would be pushed out again anyway.
+            self._place = await self._ask(bounds["epoch"], start, end_life=self._place.life)
+        log.info("publishing", epoch=self._place.epoch, life=self._place.life, position=self._place.position)
+        return self._place
+
+    async def _ask(self, epoch: str, start: int, end_life: str = "") -> Place:
+        new_life = secrets.token_hex(4)
+        life, position = await self._begin(keys=[wire.META], args=[epoch, new_life, start, wire.META_TTL_SECONDS, end_life])
+        return Place(epoch, life.decode(), int(position))
+
+    async def append(self, place: Place, changes: list[Change], shapes: list[int]) -> None:
+        """Appends and publishes consecutive changes; on GAP or EPOCH nothing, and the next round begins again."""
+        keys: dict[str, int] = {}
+        prefix = wire.log_prefix(place.epoch, place.life)
+        args: list[str | bytes | int] = [
+            place.epoch,
+            place.life,
+            changes[0].position,
+            changes[-1].position,
+            self._log_entries,
+            wire.LOG_TTL_SECONDS,
+        ]
+        for change, number in zip(changes, shapes, strict=True):
+            shape = self._shapes.get(number) or await self._shape(number)
+            each = list(deliveries(change, shape))
+            siblings = tuple(delivery.channel for delivery in each)
+            for delivery in each:
+                key = keys.setdefault(prefix + delivery.channel, len(keys) + 1)
+                args += (key, change.position, delivery.channel, wire.encode(place.epoch, change, delivery, siblings))
+        answer, position = await self._append(keys=[wire.META, *keys], args=args)
+        if answer in (b"OK", b"DUP"):
+            # After DUP Redis may be further than this batch: another bridge was quicker.
+            place.position = max(changes[-1].position, int(position)) if answer == b"OK" else int(position)
+        else:
+            log.warning("redis has lost the log", answer=answer.decode(), position=position.decode())
+            self._place = None
+
+    async def beat(self) -> None:
+        """Says how far Redis is, and how far behind."""
+        place = self._place
+        if place is None:
+            return
+        head = await self._connection.fetchrow(sql.statement("head"))
+        assert head is not None
+        if head["epoch"] != place.epoch:
+            self._place = None
+            return
+        lag = await self._connection.fetchval(sql.statement("lag"), place.position) or 0.0
+        beat = wire.Beat(place.epoch, place.life, place.position, head["position"], round(lag, 3))
+        args = [place.epoch, place.life, wire.MARK_SECONDS, wire.META_TTL_SECONDS, wire.HEAD, beat.encode()]
+        if not await self._beat(keys=[wire.META], args=args):
+            self._place = None
+
+    async def _shape(self, number: int) -> Shape:
+        row = await self._connection.fetchrow(sql.statement("shape"), number)
+        assert row is not None
+        shape = self._shapes[number] = Shape.decode(row["relation"], row["streams"])
+        return shape
+
+
+def _script(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")

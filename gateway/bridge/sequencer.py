@@ -1,0 +1,46 @@
+"""③ Gives every committed change a position: the step is one statement in Postgres, this is what calls it.
+
+- A change is new if it is visible now and was not in the snapshot of the head. That is exact: no cursor over ids, no horizon.
+- An idle look is one read-only statement; its snapshot, in which there was nothing, is where the next look begins.
+"""
+
+import asyncpg
+
+import sql
+from gateway.bridge.listener import Connection, connect
+
+
+class Sequencer:
+    """Moves what is visible in the outbox to the log. One connection; harmless if two run at once."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._position: int | None = None
+        self._seen: str | None = None
+
+    @staticmethod
+    async def open(url: str) -> "Sequencer":
+        return Sequencer(await connect(url, "sequencer", enable_seqscan="off", plan_cache_mode="force_generic_plan"))
+
+    def close(self) -> None:
+        self._connection.terminate()
+
+    async def step(self) -> int:
+        """Sequences all that is visible, and returns how many changes that were."""
+        if self._seen is None:
+            self._position, self._seen = await self._row("snapshot_now")
+        waiting, seen = await self._row("waiting", self._seen)
+        if not waiting:
+            self._seen = seen
+            return 0
+        _, self._position, moved, self._seen = await self._row("advance", self._position, self._seen)
+        return int(moved)
+
+    async def reclaim(self) -> bool:
+        """Empties the lane of the outbox that is not being filled, if it can be done without waiting for anybody."""
+        return bool(await self._connection.fetchval("select rowcast.reclaim()"))
+
+    async def _row(self, name: str, *args: object) -> asyncpg.Record:
+        row = await self._connection.fetchrow(sql.statement(name), *args)
+        assert row is not None
+        return row

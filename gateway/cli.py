@@ -1,0 +1,287 @@
+"""The command line: `rowcast …`. Each command reads the settings, does its work, and says in one line what went wrong."""
+
+import asyncio
+import importlib.metadata
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from typing import Annotated, Any, NoReturn
+
+import asyncpg
+import orjson
+import typer
+from redis.exceptions import RedisError
+from rich.console import Console
+from rich.table import Table
+
+import sql
+from auth.token import ROLES, TokenError, sign
+from gateway import demo, doctor, embedded, follow, log, migrator, runner
+from gateway.bridge.bridge import Bridge, NotMigrated, run_until
+from gateway.bridge.listener import connect
+from gateway.migrator import MigrateError, Plan
+from gateway.settings import Settings, SettingsError, duration, read
+from streams.catalog import load
+from streams.stream import DeclarationError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Server-Sent Events from Postgres.")
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+_EXPECTED = (
+    SettingsError,
+    DeclarationError,
+    MigrateError,
+    embedded.EmbeddedError,
+    TokenError,
+    follow.FollowError,
+    runner.RunError,
+)
+
+
+class Output(StrEnum):
+    """How `tail` prints."""
+
+    text = "text"
+    json = "json"
+
+
+def main() -> None:
+    """Runs the command line; an expected error is one line and exit code 1, Ctrl-C is 130."""
+    try:
+        app()
+    except _EXPECTED as error:
+        fail(str(error))
+    except NotMigrated:
+        fail("the database has no Rowcast schema: run `rowcast migrate`")
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        fail(f"Postgres: {error}")
+    except RedisError as error:
+        fail(f"Redis: {error}")
+    except (OSError, TimeoutError) as error:
+        fail(f"{type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def fail(message: str) -> NoReturn:
+    err.print(f"[red]rowcast:[/red] {' '.join(message.split())}", markup=True)
+    raise SystemExit(1)
+
+
+def _settings(**overrides: Any) -> Settings:
+    """Reads the settings, and where an address is missing takes that of the embedded servers that run here."""
+    settings = read(**{name: value for name, value in overrides.items() if value is not None})
+    log.configure(settings.log_level)
+    if settings.database_url and settings.redis_url:
+        return settings
+    servers = embedded.running(settings.data_dir)
+    if servers is None:
+        return settings
+    return settings.model_copy(
+        update={
+            "database_url": settings.database_url or servers.database_url,
+            "redis_url": settings.redis_url or servers.redis_url,
+        }
+    )
+
+
+def _addresses(settings: Settings, *names: str) -> list[str]:
+    found = {"DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}
+    if missing := [name for name in names if not found[name]]:
+        raise SettingsError(f"{' and '.join(missing)} not set, and no `rowcast run` with embedded servers is running in {settings.data_dir}")
+    return [found[name] or "" for name in names]
+
+
+async def _until_signal(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await work(stop)
+
+
+@app.command()
+def run(
+    port: Annotated[int | None, typer.Option(help="Where the web process listens; PORT, or 8000.")] = None,
+    host: Annotated[str | None, typer.Option(help="On which address.")] = None,
+) -> None:
+    """Everything in one command: embedded servers where no address is set, migrate, bridge, web."""
+    settings = read(**{name: value for name, value in {"port": port, "host": host}.items() if value is not None})
+    log.configure(settings.log_level)
+    raise SystemExit(runner.run(settings, out))
+
+
+@app.command()
+def web(
+    workers: Annotated[int, typer.Option(min=1, help="Web processes that share the port.")] = 1,
+    port: Annotated[int | None, typer.Option(help="PORT, or 8000.")] = None,
+    host: Annotated[str | None, typer.Option(help="HOST, or 127.0.0.1.")] = None,
+) -> None:
+    """Holds the streams."""
+    from gateway.http.server import serve  # noqa: PLC0415 - uvicorn and Starlette are not needed by the other commands
+
+    settings = _settings(port=port, host=host)
+    _addresses(settings, "DATABASE_URL", "REDIS_URL")
+    settings.key()
+    serve(settings, workers)
+
+
+@app.command()
+def bridge() -> None:
+    """Carries changes from Postgres to Redis; one is active, others stand by."""
+    settings = _settings()
+    database_url, redis_url = _addresses(settings, "DATABASE_URL", "REDIS_URL")
+    each = Bridge(database_url, redis_url, notify=settings.notify, keep=settings.retention, log_entries=settings.backlog_entries)
+    runner.loop(_until_signal(lambda stop: run_until(each, stop)))
+
+
+@app.command()
+def migrate(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
+    examples: Annotated[bool, typer.Option("--examples", help="Install the example tables with their data too.")] = False,
+) -> None:
+    """Installs or updates schema, functions and triggers; prints what it changed."""
+    settings = _settings()
+    (database_url,) = _addresses(settings, "DATABASE_URL")
+
+    async def work() -> list[str]:
+        connection = await connect(database_url, "migrate")
+        try:
+            return await migrator.migrate(connection, Plan.of(settings, load(settings.streams)), examples=examples, dry_run=dry_run)
+        finally:
+            await connection.close()
+
+    changed = asyncio.run(work())
+    for line in changed:
+        out.print(f"{'would change' if dry_run else 'changed'}: {line}")
+    if not changed:
+        out.print("nothing to change")
+
+
+@app.command()
+def env() -> None:
+    """Prints the addresses of the embedded servers that run here, for `eval "$(rowcast env)"`."""
+    settings = read()
+    servers = embedded.running(settings.data_dir)
+    if servers is None:
+        raise SettingsError(f"no embedded servers are running in {settings.data_dir}: start `rowcast run`")
+    for name, value in (("DATABASE_URL", servers.database_url), ("REDIS_URL", servers.redis_url)):
+        if value:
+            sys.stdout.write(f"export {name}='{value}'\n")
+
+
+@app.command()
+def token(
+    sub: Annotated[str, typer.Option(help="The user's id.")],
+    role: Annotated[list[str], typer.Option(help="customer, provider or admin; may be given again.")] = [],  # noqa: B006 - typer reads it
+    ttl: Annotated[str, typer.Option(help="How long it is valid: 90s, 15m, 1h, 7d.")] = "1h",
+    claim: Annotated[list[str], typer.Option(help="name=value, a further claim; may be given again.")] = [],  # noqa: B006 - typer reads it
+) -> None:
+    """Prints a token signed with the configured secret."""
+    settings = read().with_local_secret()
+    if unknown := set(role) - ROLES:
+        raise SettingsError(f"--role {sorted(unknown)[0]}: there is customer, provider and admin")
+    now = int(time.time())
+    try:
+        claims: dict[str, Any] = {"sub": sub, "iat": now, "exp": now + int(duration(ttl).total_seconds())}
+    except ValueError as error:
+        raise SettingsError(f"--ttl: {error}") from error
+    claims |= {"role": role[0]} if len(role) == 1 else {"roles": role} if role else {}
+    claims |= {"iss": settings.jwt_issuer} if settings.jwt_issuer else {}
+    claims |= {"aud": settings.jwt_audience} if settings.jwt_audience else {}
+    for each in claim:
+        name, equals, value = each.partition("=")
+        if not equals:
+            raise SettingsError(f"--claim {each}: write name=value")
+        claims[name] = value
+    sys.stdout.write(sign(settings.key(), claims) + "\n")
+
+
+@app.command()
+def streams(as_sql: Annotated[bool, typer.Option("--sql", help="Print what migrate would install.")] = False) -> None:
+    """Lists the declared streams."""
+    settings = _settings()
+    catalog = load(settings.streams)
+    if as_sql:
+        sys.stdout.write(asyncio.run(_captures_sql(settings)))
+        return
+    table = Table("stream", "table", "owner", "roles", "channel", "columns", box=None, pad_edge=False)
+    for stream in catalog.values():
+        roles = ", ".join(sorted(stream.roles)) or "any user"
+        table.add_row(stream.name, stream.table, stream.owner or "-", roles, stream.channel, ", ".join(stream.columns))
+    out.print(table)
+
+
+async def _captures_sql(settings: Settings) -> str:
+    (database_url,) = _addresses(settings, "DATABASE_URL")
+    connection = await connect(database_url, "streams")
+    try:
+        found = await migrator.captures(connection, Plan.of(settings, load(settings.streams)))
+    finally:
+        await connection.close()
+    return sql.functions(settings.notify) + "\n" + "\n".join(capture.statements(0) for capture in found)
+
+
+@app.command()
+def tail(
+    names: Annotated[str, typer.Argument(help="bookings, or several: bookings,services")],
+    token: Annotated[str, typer.Option(envvar="ROWCAST_TOKEN", help="Who is listening.")],
+    url: Annotated[str | None, typer.Option(help="Where the gateway is; HOST and PORT otherwise.")] = None,
+    since: Annotated[str | None, typer.Option(help="The id to go on after, or `earliest`.")] = None,
+    output: Annotated[Output, typer.Option(help="text for people, json for programs: one line an event.")] = Output.text,
+) -> None:
+    """Follows streams in the terminal; resumes by itself; exit code 2 when the gateway closes the stream for good."""
+    settings = read()
+
+    async def work() -> bool:
+        async for event in follow.follow(url or f"http://{settings.host}:{settings.port}", names, token, since):
+            if output is Output.json:
+                sys.stdout.write(orjson.dumps({"id": event.id, "event": event.name, "data": orjson.Fragment(event.data)}).decode() + "\n")
+                sys.stdout.flush()
+            else:
+                out.print(f"[dim]{event.id}[/dim] [bold]{event.name}[/bold] ", end="")
+                out.print(event.data, markup=False)
+            if event.name == "closed":
+                return True
+        return False
+
+    if asyncio.run(work()):
+        raise SystemExit(2)
+
+
+@app.command(name="doctor")
+def doctor_command() -> None:
+    """Checks key, Redis, Postgres, pooler, triggers and clocks; says how to mend what is wrong."""
+    settings = _settings().with_local_secret()
+
+    async def work() -> bool:
+        well = True
+        async for finding in doctor.examine(settings):
+            mark = "[green]ok[/green]  " if finding.well else "[yellow]warn[/yellow]" if finding.warning else "[red]bad[/red] "
+            out.print(f"{mark} {finding.what}: {finding.detail}" + (f" → {finding.mend}" if not finding.well else ""))
+            well = well and (finding.well or finding.warning)
+        return well
+
+    if not asyncio.run(work()):
+        raise SystemExit(1)
+
+
+@app.command(hidden=True, name="demo")
+def demo_command() -> None:
+    """Changes the example tables about once a second."""
+    (database_url,) = _addresses(_settings(), "DATABASE_URL")
+    asyncio.run(demo.run(database_url))
+
+
+def _version(show: bool) -> None:
+    if show:
+        sys.stdout.write(f"rowcast {importlib.metadata.version('rowcast')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
+    pass

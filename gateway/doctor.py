@@ -1,0 +1,152 @@
+"""`rowcast doctor`: says what is wrong and how to mend it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import asyncpg
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from gateway.bridge.listener import Connection
+from gateway.migrator import MigrateError, Plan, captures, in_place, installed
+from gateway.settings import Settings, SettingsError
+from streams.catalog import load
+from streams.stream import DeclarationError
+
+_OLDEST_POSTGRES = 150000
+_OLDEST_REDIS = (7, 0)
+_QUEUE_ALARM = 0.5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. `mend` says what to do about it; a `warning` does not make the doctor fail."""
+
+    what: str
+    well: bool
+    detail: str
+    mend: str = ""
+    warning: bool = False
+
+
+async def examine(settings: Settings) -> AsyncIterator[Finding]:
+    """Yields a finding for each thing that has been looked at."""
+    try:
+        key = settings.key()
+        yield Finding("key", True, ", ".join(key.algorithms))
+    except SettingsError as error:
+        yield Finding("key", False, str(error), "set one of them for every `rowcast web`")
+    async for finding in _redis(settings.redis_url):
+        yield finding
+    async for finding in _postgres(settings):
+        yield finding
+
+
+async def _redis(url: str | None) -> AsyncIterator[Finding]:
+    if not url:
+        yield Finding("redis", False, "REDIS_URL is not set", "set it, or start `rowcast run` here")
+        return
+    redis = Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0))
+    try:
+        info = await redis.info("server")
+        name = "Valkey" if "valkey_version" in info else "Redis"
+        version = str(info.get("valkey_version") or info["redis_version"])
+        new_enough = name == "Valkey" or tuple(int(part) for part in version.split(".")[:2]) >= _OLDEST_REDIS
+        yield Finding("redis", new_enough, f"{name} {version}", "use Redis 7.0 or newer, or Valkey")
+        policy = (await redis.config_get("maxmemory-policy")).get("maxmemory-policy", "noeviction")
+        yield Finding("redis memory", policy == "noeviction", f"maxmemory-policy {policy}", "set maxmemory-policy noeviction", warning=True)
+    except (RedisError, OSError) as error:
+        yield Finding("redis", False, f"cannot be reached: {type(error).__name__}", "check REDIS_URL and that the server runs")
+    finally:
+        await redis.aclose()
+
+
+async def _postgres(settings: Settings) -> AsyncIterator[Finding]:
+    if not settings.database_url:
+        yield Finding("postgres", False, "DATABASE_URL is not set", "set it, or start `rowcast run` here")
+        return
+    try:
+        connection = await asyncpg.connect(settings.database_url, timeout=5, statement_cache_size=0)
+    except (asyncpg.PostgresError, OSError, TimeoutError, ValueError) as error:
+        yield Finding("postgres", False, f"cannot be reached: {type(error).__name__}", "check DATABASE_URL and that the server runs")
+        return
+    try:
+        number = int(await connection.fetchval("show server_version_num"))
+        version = await connection.fetchval("show server_version")
+        yield Finding("postgres", number >= _OLDEST_POSTGRES, f"Postgres {version}", "use Postgres 15 or newer")
+        primary = not await connection.fetchval("select pg_is_in_recovery()")
+        yield Finding("primary", primary, "a primary" if primary else "a standby", "point DATABASE_URL at the primary: only there is order known")
+        yield await _pooler(settings.database_url, connection)
+        skew = abs((await connection.fetchval("select extract(epoch from clock_timestamp())::float8")) - time.time())
+        yield Finding("clocks", skew < 5, f"{skew:.1f} s apart from Postgres", "set the clocks with NTP: tokens expire by them", warning=True)
+        usage = await connection.fetchval("select pg_notification_queue_usage()")
+        yield Finding(
+            "notification queue", usage < _QUEUE_ALARM, f"{usage:.0%} full", "end the session that listens inside a transaction: when it is full, commits fail"
+        )
+        prepared = int(await connection.fetchval("show max_prepared_transactions"))
+        if prepared and settings.notify != "never":
+            yield Finding(
+                "two-phase commit", False, f"max_prepared_transactions is {prepared}",
+                "if published tables are written in transactions that are prepared, set ROWCAST_NOTIFY=never: Postgres refuses PREPARE after NOTIFY", warning=True,
+            )
+        async for finding in _triggers(connection, settings):
+            yield finding
+    finally:
+        await connection.close()
+
+
+async def _pooler(url: str, connection: Connection) -> Finding:
+    """A session must stay a session: behind a transaction pooler its locks and its LISTEN end up with strangers."""
+    mend = "give Rowcast a direct connection in DATABASE_URL (or a pooler in session mode)"
+    try:
+        if await connection.fetchval("select current_setting('rowcast.doctor', true)"):
+            return Finding("pooler", False, "another session's setting was found", mend)
+        pids = set()
+        others = [await asyncpg.connect(url, timeout=5, statement_cache_size=0) for _ in range(3)]
+        try:
+            await connection.execute("select set_config('rowcast.doctor', 'here', false)")
+            for _ in range(5):
+                rows = await asyncio.gather(connection.fetchrow(_WHO), *(other.fetchrow(_WHO) for other in others))
+                if rows[0] is None or rows[0]["mark"] != "here" or any(row is None or row["mark"] for row in rows[1:]):
+                    return Finding("pooler", False, "sessions are mixed: this is a transaction pooler", mend)
+                pids.add(rows[0]["pid"])
+            return Finding("pooler", len(pids) == 1, "none in the way" if len(pids) == 1 else "one session has several backends", mend)
+        finally:
+            await connection.execute("select set_config('rowcast.doctor', '', false)")
+            for other in others:
+                await other.close()
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        return Finding("pooler", False, f"a session cannot be kept: {type(error).__name__}", mend)
+
+
+_WHO = "select pg_backend_pid() as pid, current_setting('rowcast.doctor', true) as mark"
+
+
+async def _triggers(connection: Connection, settings: Settings) -> AsyncIterator[Finding]:
+    if not await installed(connection):
+        yield Finding("schema", False, "not installed", "run `rowcast migrate`")
+        return
+    try:
+        plan = Plan.of(settings, load(settings.streams))
+        wanted = await captures(connection, plan)
+    except (MigrateError, DeclarationError) as error:
+        yield Finding("streams", False, str(error), "mend the declaration or the table")
+        return
+    for capture in wanted:
+        definition = await connection.fetchval("select definition from rowcast.shape where relation = $1 and retired_at is null", capture.relation)
+        placed = await in_place(connection, capture.relation)
+        if not placed:
+            detail = "the trigger is missing or disabled"
+        else:
+            detail = "installed and enabled" if definition == capture.definition else "installed, but older than its declaration"
+        yield Finding(f"trigger on {capture.relation}", placed and definition == capture.definition, detail, "run `rowcast migrate`")
+    faults = await connection.fetchrow(
+        "select count(*) as faults, max(fault) as fault from rowcast.log where op = 'F' and committed_at > now() - interval '1 day'"
+    )
+    assert faults is not None
+    detail = f"{faults['faults']} changes of the last day could not be read" + (f": {faults['fault']}" if faults["fault"] else "")
+    yield Finding("capture", not faults["faults"], detail, "run `rowcast migrate` after changing a published table", warning=True)

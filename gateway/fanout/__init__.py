@@ -1,0 +1,1 @@
+"""⑤–⑧ Redis → connections: what one web process hears, it writes to everybody who listens."""

@@ -1,0 +1,62 @@
+"""⑥ Event → the bytes of one SSE event (WHATWG HTML §9.2.5), once for all its subscribers.
+
+- LF line ends, one `data:` line, every event with `id`, `event` and `data`; `retry` only inside the first event.
+- The heartbeat is one bare comment line: a blank line after it makes several clients deliver an empty event.
+- An id is `<epoch>-<position>`; where a connection gets one position on several streams, all but the last of its events carry
+  `-<stream>` behind it, so that a client cut between them resumes after the one that it has.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from gateway.wire import Entry
+
+HEARTBEAT = b":\n"
+FORMATS = frozenset({"raw"})
+
+_ID = re.compile(r"([0-9a-z]{4,16})-([0-9]{1,18})(?:-([a-z][a-z-]{0,30}))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The last id that a client got. `stream` is set where it was not the last event of its position."""
+
+    epoch: str
+    position: int
+    stream: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.epoch}-{self.position}" + (f"-{self.stream}" if self.stream else "")
+
+    @staticmethod
+    def parse(text: str) -> "Cursor | None":
+        """Reads an id of ours; None for anything else."""
+        match = _ID.fullmatch(text)
+        return Cursor(match[1], int(match[2]), match[3]) if match and match[0].isascii() else None
+
+
+def encode(entry: Entry, format: str, more: bool = False) -> bytes:
+    """Returns the entry's frame in a format; `more` if the connection gets the same position on a later stream too."""
+    if more:
+        return _frame(str(Cursor(entry.epoch, entry.position, entry.stream)), _event(entry), entry.data)
+    frame = entry.frames.get(format)
+    if frame is None:
+        frame = entry.frames[format] = _frame(f"{entry.epoch}-{entry.position}", _event(entry), entry.data)
+    return frame
+
+
+def control(event: str, cursor: Cursor, data: dict[str, Any], retry_ms: int | None = None) -> bytes:
+    """Returns the frame of a control event."""
+    return _frame(str(cursor), event, orjson.dumps(data), retry_ms)
+
+
+def _event(entry: Entry) -> str:
+    return "reset" if entry.kind == "reset" else entry.stream
+
+
+def _frame(identity: str, event: str, data: bytes, retry_ms: int | None = None) -> bytes:
+    retry = b"" if retry_ms is None else b"retry: %d\n" % retry_ms
+    return b"%bid: %b\nevent: %b\ndata: %b\n\n" % (retry, identity.encode(), event.encode(), data)

@@ -1,0 +1,368 @@
+"""⑦ This process's subscribers: offers each entry to those of its channel, once, in order.
+
+- Positions decide: what is not above a channel's position was seen, what does not continue its chain has a hole before it,
+  and a hole is repaired here, once for all.
+- One ticker does what time demands of all connections: heartbeats, expiry, age, checkpoints. No timer per connection.
+- Endings are a closed list; each is announced, and counted.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Collection
+from datetime import UTC, datetime
+
+import structlog
+
+from gateway.fanout import frame
+from gateway.fanout.backlog import Backlog, BacklogUnavailable, Page
+from gateway.fanout.frame import Cursor
+from gateway.fanout.meter import Meter
+from gateway.fanout.subscriber import State, Subscriber
+from gateway.fanout.tail import Tail
+from gateway.wire import Beat, Entry
+
+CHECKPOINT_SECONDS = 120.0
+SLOW_SECONDS = 30.0
+_WARN_SECONDS = 60.0
+_REPAIR_CHANNELS = 200
+_JOIN_SECONDS = 10.0
+_LINGER_SECONDS = 5.0
+"""How long a channel that nobody listens to stays subscribed: people come back."""
+ENDINGS = ("shutdown", "slow", "expired", "max-age", "unavailable", "gone")
+
+log = structlog.get_logger()
+
+
+class Unavailable(Exception):
+    """No stream can be joined now: Redis or the log does not answer."""
+
+
+class _Channel:
+    """Who listens, and up to which position all of it was offered.
+
+    `confirmed` once Redis has confirmed the subscription, `chained` once there is a position from which to continue.
+    """
+
+    __slots__ = ("chained", "confirmed", "empty_since", "position", "subscribers")
+
+    def __init__(self, position: int) -> None:
+        self.subscribers: set[Subscriber] = set()
+        self.position = position
+        self.confirmed = False
+        self.chained = False
+        self.empty_since = 0.0
+
+
+class Hub:
+    """Subscribers by channel, fed by the tail."""
+
+    def __init__(self, redis_url: str, backlog: Backlog, meter: Meter, *, heartbeat_seconds: float, max_age_seconds: float) -> None:
+        self.tail = Tail(redis_url, self)
+        self.heartbeat_seconds = heartbeat_seconds
+        self.last_beat: Beat | None = None
+        self.last_beat_at = 0.0
+        self.epoch = ""
+        self.position = 0
+        self.draining = False
+        self._backlog = backlog
+        self._meter = meter
+        self._max_age_seconds = max_age_seconds
+        self._channels: dict[str, _Channel] = {}
+        self._subscribers: set[Subscriber] = set()
+        self._catching_up: dict[Subscriber, asyncio.Task[None]] = {}
+
+    @property
+    def channels(self) -> Collection[str]:
+        return self._channels.keys()
+
+    @property
+    def subscribers(self) -> Collection[Subscriber]:
+        return self._subscribers
+
+    async def run(self) -> None:
+        """Feeds and ticks until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.tail.run())
+            group.create_task(self._tick())
+
+    # Joining
+
+    async def join(self, subscriber: Subscriber, wanted: Cursor | None, fault: str | None = None) -> None:
+        """Subscribes, says `ready`, replays what lies after `wanted`, and leaves the subscriber live or catching up.
+
+        `wanted` None is a fresh start, or, with `fault`, an id that is none of ours. Raises Unavailable.
+        """
+        self._subscribers.add(subscriber)
+        subscriber.ends_at = time.monotonic() + self._max_age_seconds * random.uniform(0.9, 1.1)
+        self._meter.connected(subscriber)
+        try:
+            async with asyncio.timeout(_JOIN_SECONDS):
+                for name in subscriber.channels:
+                    channel = self._channels.get(name)
+                    if channel is None:
+                        channel = self._channels[name] = _Channel(self.position)
+                    channel.subscribers.add(subscriber)
+                    await self.tail.listen(name)
+                    channel.confirmed = True
+                page = await self._first_page(subscriber, wanted, fault)
+        except (TimeoutError, BacklogUnavailable) as error:
+            raise Unavailable from error
+        if subscriber.take_page(page) and subscriber.state is not State.BEHIND:
+            return
+        self._catch_up(subscriber)
+
+    async def _first_page(self, subscriber: Subscriber, wanted: Cursor | None, fault: str | None) -> Page:
+        subscriber.begin_page()
+        page = None
+        if wanted is not None:
+            subscriber.start(wanted)
+            page = await self._backlog.read(subscriber.channels, wanted.epoch, subscriber.position)
+            if page.lost is None:
+                self._ready(subscriber, "resumed", wanted)
+                self._meter.resumed(page.source)
+                return page
+            fault = page.lost
+        head = await self._backlog.head()
+        start = Cursor(head.epoch, head.position)
+        subscriber.start(start)
+        self._ready(subscriber, "reset" if fault else "fresh", start)
+        if fault:
+            subscriber.write(frame.control("reset", start, {"reason": fault, "streams": [s.name for s in subscriber.streams]}))
+        self._meter.resumed("reset" if fault else "fresh")
+        return Page(head.epoch, (), head.position, False, "redis")
+
+    async def earliest(self) -> Cursor:
+        """Returns the cursor before the oldest event that is kept. Raises Unavailable."""
+        try:
+            head = await self._backlog.earliest()
+        except BacklogUnavailable as error:
+            raise Unavailable from error
+        return Cursor(head.epoch, head.position)
+
+    def leave(self, subscriber: Subscriber) -> None:
+        """Forgets a subscriber whose connection has ended."""
+        if subscriber not in self._subscribers:
+            return
+        self._subscribers.discard(subscriber)
+        if subscriber.state is not State.ENDED:
+            subscriber.state = State.ENDED
+            self._meter.ended("gone")
+        self._meter.disconnected(subscriber)
+        task = self._catching_up.pop(subscriber, None)
+        if task is not None:
+            task.cancel()
+        for name in subscriber.channels:
+            channel = self._channels.get(name)
+            if channel is not None:
+                channel.subscribers.discard(subscriber)
+                channel.empty_since = time.monotonic()
+
+    def _ready(self, subscriber: Subscriber, status: str, cursor: Cursor) -> None:
+        data = {
+            "status": status,
+            "streams": [stream.name for stream in subscriber.streams],
+            "connection": subscriber.connection,
+            "from": str(cursor),
+            "expires_at": _time(subscriber.principal.expires_at),
+            "heartbeat": self.heartbeat_seconds,
+        }
+        # Spread, so that those who lose a process together do not come back together.
+        subscriber.write(frame.control("ready", cursor, data, retry_ms=random.randint(1000, 3000)))
+
+    # The live edge
+
+    def dispatch(self, entry: Entry) -> bool:
+        """Offers an entry to its channel's subscribers; False, and nothing offered, if something before it is missing."""
+        channel = self._channels.get(entry.channel)
+        if channel is None or entry.position <= channel.position and channel.chained:
+            return True
+        if entry.epoch != self.epoch or channel.chained and entry.previous > channel.position:
+            return False
+        self._offer(channel, entry)
+        self.position = max(self.position, entry.position)
+        return True
+
+    def _offer(self, channel: _Channel, entry: Entry) -> None:
+        channel.position = max(channel.position, entry.position)
+        channel.chained = True
+        for subscriber in channel.subscribers:
+            subscriber.offer(entry)
+            if subscriber.state is State.BEHIND and subscriber not in self._catching_up:
+                self._catch_up(subscriber)
+        self._meter.delivered(entry.stream, len(channel.subscribers))
+
+    def beat(self, beat: Beat) -> bool:
+        """Takes the bridge's word: all up to its position has come, for it came on the same connection."""
+        self.last_beat, self.last_beat_at = beat, time.monotonic()
+        if beat.epoch != self.epoch:
+            return False
+        if beat.position > self.position:
+            self.position = beat.position
+        for channel in self._channels.values():
+            if channel.confirmed:
+                channel.position = max(channel.position, beat.position)
+                channel.chained = True
+        return True
+
+    async def behind(self) -> bool:
+        """Asks whether the log has gone on without us."""
+        try:
+            head = await self._backlog.head()
+        except BacklogUnavailable:
+            return False
+        return head.epoch != self.epoch or head.position > self.position
+
+    async def repair(self) -> None:
+        """Brings every channel to the head of the log, in order of position. Tries until it is done."""
+        failures = 0
+        while True:
+            try:
+                await self._repair()
+                return
+            except BacklogUnavailable:
+                failures += 1
+                await asyncio.sleep(random.uniform(0, min(2.0, 0.05 * 2**failures)))
+
+    async def _repair(self) -> None:
+        head = await self._backlog.head()
+        if not self.epoch:
+            self._begin(Cursor(head.epoch, head.position))
+            return
+        if head.epoch != self.epoch:
+            self._start_over(Cursor(head.epoch, head.position), "epoch")
+            return
+        self._meter.repaired()
+        start = self.position
+        channels = {name: channel for name, channel in self._channels.items() if channel.subscribers}
+        names = sorted(channels)
+        if not names:
+            self._begin(Cursor(head.epoch, head.position))
+            return
+        entries: list[Entry] = []
+        through = head.position
+        for first in range(0, len(names), _REPAIR_CHANNELS):
+            some = names[first : first + _REPAIR_CHANNELS]
+            after = min(min(channels[name].position for name in some), start)
+            while True:
+                page = await self._backlog.read(some, self.epoch, after)
+                if page.lost:
+                    self._start_over(Cursor(page.epoch, page.through), page.lost)
+                    return
+                entries += page.entries
+                after = page.through
+                if not page.more or after >= through:
+                    break
+        entries.sort(key=lambda entry: (entry.position, entry.stream))
+        for entry in entries:
+            channel = channels[entry.channel]
+            if entry.position > channel.position and entry.position <= through:
+                self._offer(channel, entry)
+        for channel in channels.values():
+            channel.position = max(channel.position, through)
+            channel.chained = True
+        self.position = max(self.position, through)
+
+    def _start_over(self, cursor: Cursor, reason: str) -> None:
+        """Tells every subscriber that its history cannot be completed, and goes on from here."""
+        self._begin(cursor)
+        for subscriber in self._subscribers:
+            if subscriber.state is State.LIVE:
+                subscriber.start(cursor)
+                data = {"reason": reason, "streams": [s.name for s in subscriber.streams]}
+                subscriber.write(frame.control("reset", cursor, data))
+                self._meter.resumed("reset")
+
+    def _begin(self, cursor: Cursor) -> None:
+        self.epoch, self.position = cursor.epoch, cursor.position
+        for channel in self._channels.values():
+            channel.position = cursor.position
+            channel.chained = False
+
+    # Those who are behind
+
+    def _catch_up(self, subscriber: Subscriber) -> None:
+        self._catching_up[subscriber] = asyncio.create_task(self._bring_up(subscriber))
+
+    async def _bring_up(self, subscriber: Subscriber) -> None:
+        try:
+            while subscriber.state in (State.BEHIND, State.CATCHING_UP):
+                await subscriber.sink.drained()
+                lost = await subscriber.catch_up(self._backlog)
+                if lost:
+                    head = await self._backlog.head()
+                    start = Cursor(head.epoch, head.position)
+                    subscriber.begin_page()
+                    subscriber.start(start)
+                    data = {"reason": lost, "streams": [s.name for s in subscriber.streams]}
+                    subscriber.write(frame.control("reset", start, data))
+                    self._meter.resumed("reset")
+        except BacklogUnavailable:
+            self.end(subscriber, "unavailable")
+        finally:
+            self._catching_up.pop(subscriber, None)
+
+    # Time, and endings
+
+    def end(self, subscriber: Subscriber, reason: str, retry_ms: int | None = None) -> None:
+        """Ends a subscriber's stream for one of the known reasons."""
+        if subscriber.state is State.ENDED:
+            return
+        self._meter.ended(reason)
+        if reason == "expired":
+            subscriber.end("closed", {"reason": reason})
+        else:
+            subscriber.end("reconnect", {"reason": reason, "retry": retry_ms if retry_ms is not None else random.randint(500, 3000)})
+
+    async def drain(self, window_seconds: float) -> None:
+        """Ends every stream, spread over a window, so that those who come back do not come back at once."""
+        self.draining = True
+        leaving = list(self._subscribers)
+        random.shuffle(leaving)
+        started = time.monotonic()
+        for index, subscriber in enumerate(leaving):
+            pause = started + window_seconds * index / len(leaving) - time.monotonic()
+            if pause > 0:
+                await asyncio.sleep(pause)
+            self.end(subscriber, "shutdown")
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(min(1.0, self.heartbeat_seconds / 4))
+            now, today = time.monotonic(), time.time()
+            for subscriber in list(self._subscribers):
+                self._attend(subscriber, now, today)
+            for name, channel in list(self._channels.items()):
+                if not channel.subscribers and now - channel.empty_since >= _LINGER_SECONDS and self.tail.forget(name):
+                    del self._channels[name]
+
+    def _attend(self, subscriber: Subscriber, now: float, today: float) -> None:
+        expires_at = subscriber.principal.expires_at
+        if today >= expires_at:
+            self.end(subscriber, "expired")
+        elif now >= subscriber.ends_at:
+            self.end(subscriber, "max-age")
+        elif subscriber.sink.full:
+            subscriber.full_since = subscriber.full_since or now
+            if now - subscriber.full_since >= SLOW_SECONDS:
+                self.end(subscriber, "slow")
+        elif subscriber.state is State.LIVE:
+            subscriber.full_since = 0.0
+            if not subscriber.warned and today >= expires_at - _WARN_SECONDS:
+                subscriber.warned = True
+                subscriber.write(frame.control("auth-expiring", subscriber.cursor, {"expires_at": _time(expires_at)}))
+            elif now - subscriber.sent_at >= self.heartbeat_seconds:
+                self._idle(subscriber, now)
+
+    def _idle(self, subscriber: Subscriber, now: float) -> None:
+        position = min(self._channels[name].position for name in subscriber.channels)
+        if position > subscriber.position and now - subscriber.checkpoint_at >= CHECKPOINT_SECONDS:
+            subscriber.checkpoint_at = now
+            subscriber.position = position
+            subscriber.write(frame.control("checkpoint", subscriber.cursor, {"position": position}))
+        else:
+            subscriber.write(frame.HEARTBEAT)
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,58 @@
+"""What is counted: connections, events, resumes, endings, and how far behind the bridge is.
+
+- Labels are bounded: streams, reasons, kinds. Never a user.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.exposition import generate_latest
+
+from gateway.fanout.subscriber import Subscriber
+
+
+class Meter:
+    """The metrics of one web process, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._connections = Gauge("rowcast_connections", "Open streams", registry=self.registry)
+        self._subscriptions = Gauge("rowcast_subscriptions", "Open streams by name; one connection may have several", ["stream"], registry=self.registry)
+        self._connects = Counter("rowcast_connects", "Streams opened", registry=self.registry)
+        self._events = Counter("rowcast_events", "Events that arrived from the bridge", ["stream"], registry=self.registry)
+        self._deliveries = Counter("rowcast_deliveries", "Events offered to subscribers", ["stream"], registry=self.registry)
+        self._resumes = Counter("rowcast_resumes", "How streams began: fresh, redis, postgres, reset", ["kind"], registry=self.registry)
+        self._endings = Counter("rowcast_endings", "Why streams ended", ["reason"], registry=self.registry)
+        self._repairs = Counter("rowcast_repairs", "Times the tail may have missed something and read the log", registry=self.registry)
+        self._refusals = Counter("rowcast_refusals", "Requests refused, by status", ["status"], registry=self.registry)
+        self.lag_positions = Gauge("rowcast_bridge_lag_positions", "Positions in Postgres that Redis does not have yet", registry=self.registry)
+        self.lag_seconds = Gauge("rowcast_bridge_lag_seconds", "Age of the oldest such position, or of the bridge's silence", registry=self.registry)
+
+    def connected(self, subscriber: Subscriber) -> None:
+        self._connections.inc()
+        self._connects.inc()
+        for stream in subscriber.streams:
+            self._subscriptions.labels(stream.name).inc()
+
+    def disconnected(self, subscriber: Subscriber) -> None:
+        self._connections.dec()
+        for stream in subscriber.streams:
+            self._subscriptions.labels(stream.name).dec()
+
+    def delivered(self, stream: str, subscribers: int) -> None:
+        self._events.labels(stream).inc()
+        self._deliveries.labels(stream).inc(subscribers)
+
+    def resumed(self, kind: str) -> None:
+        self._resumes.labels(kind).inc()
+
+    def ended(self, reason: str) -> None:
+        self._endings.labels(reason).inc()
+
+    def repaired(self) -> None:
+        self._repairs.inc()
+
+    def refused(self, status: int) -> None:
+        self._refusals.labels(str(status)).inc()
+
+    def render(self) -> bytes:
+        """Returns the Prometheus text."""
+        return generate_latest(self.registry)

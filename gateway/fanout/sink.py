@@ -1,0 +1,75 @@
+"""⑧ Where a subscriber writes: bytes that wait for the connection, joined into one write, never more than a bound.
+
+- Written by the hub, taken by whoever sends. A later sink is the connection's own transport.
+- Full is not an error: the subscriber stops, keeps its cursor, and reads the log again once this has been drained.
+"""
+
+import asyncio
+from typing import Protocol
+
+HIGH_WATER_BYTES = 65_536
+
+
+class Sink(Protocol):
+    """One connection's end, as the subscriber sees it."""
+
+    @property
+    def full(self) -> bool:
+        """Nothing more may be written but what is already under way."""
+
+    def write(self, data: bytes) -> None: ...
+    def close(self) -> None:
+        """Ends the connection after what was written."""
+
+    async def drained(self) -> None:
+        """Returns when the connection has taken what was written."""
+
+
+class BufferSink:
+    """Bytes for a response that is sent by its own task."""
+
+    __slots__ = ("_closed", "_drained", "_pending", "_ready", "_size")
+
+    def __init__(self) -> None:
+        self._pending: list[bytes] = []
+        self._size = 0
+        self._closed = False
+        self._ready = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._drained.set()
+
+    @property
+    def full(self) -> bool:
+        return self._size >= HIGH_WATER_BYTES
+
+    def write(self, data: bytes) -> None:
+        if not self._closed:
+            self._pending.append(data)
+            self._size += len(data)
+            self._ready.set()
+            self._drained.clear()
+
+    def close(self) -> None:
+        self._closed = True
+        self._ready.set()
+
+    async def drained(self) -> None:
+        await self._drained.wait()
+
+    async def take(self) -> bytes | None:
+        """Returns all that is pending, as soon as there is something; None at the end.
+
+        What was returned before counts as sent when this is called again.
+        """
+        if not self._pending:
+            self._size = 0
+            self._drained.set()
+        while not self._pending:
+            if self._closed:
+                return None
+            self._ready.clear()
+            await self._ready.wait()
+        data = b"".join(self._pending)
+        self._pending.clear()
+        self._size = len(data)
+        return data

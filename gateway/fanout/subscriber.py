@@ -1,0 +1,169 @@
+"""⑧ One connection's end: what it listens to, how far it has come, and when it ends.
+
+- `position` is how far the subscriber is complete: everything at or below it was written or is not for it.
+- Catching up: pages of the log at the reader's pace, while what is live waits in a bounded buffer; then live, without a
+  moment between. A reader that is too slow is a reader that resumes: nothing is queued for it but its position.
+- Rights are those of now: the channels were computed from the principal that asked.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from enum import Enum
+
+from auth.principal import Principal
+from gateway.fanout import frame
+from gateway.fanout.backlog import Backlog, Page
+from gateway.fanout.frame import Cursor
+from gateway.fanout.sink import Sink
+from gateway.wire import Entry
+from streams.stream import Stream
+
+_BUFFER_ENTRIES = 512
+
+
+class State(Enum):
+    """Where a subscriber is on its way to live."""
+
+    CATCHING_UP = "catching up"
+    LIVE = "live"
+    BEHIND = "behind"
+    ENDED = "ended"
+
+
+class Subscriber:
+    """A sink with a position. Created by the route, fed by the hub."""
+
+    __slots__ = (
+        "_buffer",
+        "_overflown",
+        "_skip",
+        "channels",
+        "checkpoint_at",
+        "connection",
+        "connected_at",
+        "ends_at",
+        "epoch",
+        "format",
+        "full_since",
+        "position",
+        "principal",
+        "sent_at",
+        "sink",
+        "state",
+        "streams",
+        "warned",
+    )
+
+    def __init__(self, connection: str, principal: Principal, streams: Sequence[Stream], sink: Sink, format: str = "raw") -> None:
+        self.connection = connection
+        self.principal = principal
+        self.streams = streams
+        self.channels = tuple(channel for stream in streams for channel in stream.channels(principal))
+        self.sink = sink
+        self.format = format
+        self.state = State.CATCHING_UP
+        self.epoch = ""
+        self.position = 0
+        self.connected_at = self.sent_at = time.monotonic()
+        self.ends_at = math.inf
+        self.full_since = 0.0
+        self.checkpoint_at = self.connected_at
+        self.warned = False
+        self._skip: Cursor | None = None
+        self._buffer: list[Entry] = []
+        self._overflown = False
+
+    @property
+    def cursor(self) -> Cursor:
+        """The id that stands for all that was written."""
+        if self._skip is not None and self._skip.position == self.position + 1:
+            return self._skip
+        return Cursor(self.epoch, self.position)
+
+    def start(self, cursor: Cursor) -> None:
+        """Sets where to go on from: behind this id."""
+        self.epoch = cursor.epoch
+        self.position = cursor.position - (1 if cursor.stream else 0)
+        self._skip = cursor if cursor.stream else None
+
+    def offer(self, entry: Entry) -> None:
+        """Takes a live entry: writes it, keeps it for the end of catching up, or leaves it to the log."""
+        if self.state is State.LIVE:
+            if entry.position > self.position:
+                self._deliver(entry)
+                if self.sink.full:
+                    self.state = State.BEHIND
+        elif self.state is State.CATCHING_UP and not self._overflown:
+            self._buffer.append(entry)
+            if len(self._buffer) > _BUFFER_ENTRIES:
+                self._buffer.clear()
+                self._overflown = True
+
+    def write(self, data: bytes) -> None:
+        """Writes bytes that carry no entry."""
+        self.sent_at = time.monotonic()
+        self.sink.write(data)
+
+    def begin_page(self) -> None:
+        """Keeps live entries from here on: the page that is read next ends before them, or they come again in it."""
+        self.state = State.CATCHING_UP
+        self._buffer.clear()
+        self._overflown = False
+
+    def take_page(self, page: Page) -> bool:
+        """Writes a page's entries; True if with it, and what was kept meanwhile, the subscriber is live."""
+        for entry in page.entries:
+            self._deliver(entry)
+        self.position = max(self.position, page.through)
+        if page.more or self._overflown:
+            return False
+        for entry in self._buffer:
+            if entry.position > page.through:
+                self._deliver(entry)
+        self._buffer.clear()
+        self.state = State.LIVE
+        if self.sink.full:
+            self.state = State.BEHIND
+        return True
+
+    async def catch_up(self, backlog: Backlog, page: Page | None = None) -> str | None:
+        """Reads the log until live, or behind again; returns why the history cannot be completed, if so.
+
+        Raises BacklogUnavailable. `page`, the first, may have been read already, after `begin_page`.
+        """
+        while True:
+            if page is None:
+                self.begin_page()
+                page = await backlog.read(self.channels, self.epoch, self.position)
+            if page.lost:
+                return page.lost
+            if self.take_page(page):
+                return None
+            page = None
+            await self.sink.drained()
+
+    def end(self, event: str, data: dict[str, object]) -> None:
+        """Says why, and closes."""
+        if self.state is not State.ENDED:
+            self.state = State.ENDED
+            self.write(frame.control(event, self.cursor, data))
+            self.sink.close()
+
+    def _deliver(self, entry: Entry) -> None:
+        if self._skip is not None:
+            if entry.position == self._skip.position and entry.stream <= (self._skip.stream or ""):
+                return
+            if entry.position > self._skip.position:
+                self._skip = None
+        more = False
+        if len(self.streams) > 1 and len(entry.siblings) > 1:
+            later = entry.siblings[entry.siblings.index(entry.channel) + 1 :]
+            more = any(channel in self.channels for channel in later)
+        self.write(frame.encode(entry, self.format, more))
+        if more:
+            # Complete only up to the position before: whoever reads on from there skips what this connection has.
+            self.position = entry.position - 1
+            self._skip = Cursor(entry.epoch, entry.position, entry.stream)
+        else:
+            self.position = entry.position

@@ -1,0 +1,169 @@
+"""⑤ The live edge: one Redis subscription per process, only for channels that somebody listens to.
+
+- One connection, in order. Losing it is never mended behind our back: it is opened anew, every channel is subscribed and
+  confirmed again, and then the hub repairs, before the first new entry goes out.
+- Silence is a question: the bridge beats every second, so after three without a word the log is asked where it stands.
+- This path never awaits a client. What a reader cannot take is the reader's matter, so Redis never has to wait for us.
+"""
+
+import asyncio
+import math
+import random
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import structlog
+from redis.asyncio import ConnectionPool
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from gateway import wire
+from gateway.wire import Beat, Entry
+
+SILENCE_SECONDS = 3.0
+_SUBSCRIBE_AT_ONCE = 500
+
+log = structlog.get_logger()
+
+
+class Sink(Protocol):
+    """What the tail feeds: the hub."""
+
+    @property
+    def channels(self) -> Iterable[str]: ...
+    def dispatch(self, entry: Entry) -> bool:
+        """Takes an entry; False if something before it is missing."""
+
+    def beat(self, beat: Beat) -> bool:
+        """Takes the bridge's word; False if something before it is missing."""
+
+    async def repair(self) -> None:
+        """Reads what was missed, for every channel."""
+
+    async def behind(self) -> bool:
+        """Asks the log whether something was missed."""
+
+
+class Tail:
+    """Feeds a hub for as long as `run` runs."""
+
+    def __init__(self, redis_url: str, hub: Sink) -> None:
+        # RESP2: what arrives on a subscribed connection is a plain list.
+        self._pool: ConnectionPool = ConnectionPool.from_url(
+            redis_url, protocol=2, socket_connect_timeout=5, socket_timeout=5, retry=Retry(NoBackoff(), 0)
+        )
+        self._hub = hub
+        self._confirmed: dict[str, asyncio.Event] = {}
+        self._commands: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+        self.connected = False
+
+    async def listen(self, channel: str) -> None:
+        """Returns when the channel's subscription is confirmed: from here on nothing of it is missed."""
+        confirmed = self._confirmed.get(channel)
+        if confirmed is None:
+            confirmed = self._confirmed[channel] = asyncio.Event()
+            self._commands.put_nowait(("SUBSCRIBE", channel))
+        await confirmed.wait()
+
+    def forget(self, channel: str) -> bool:
+        """Ends a channel's subscription; False if it is still to be confirmed, for a late word would pass for a newer one's."""
+        confirmed = self._confirmed.get(channel)
+        if confirmed is None or not confirmed.is_set():
+            return False
+        del self._confirmed[channel]
+        self._commands.put_nowait(("UNSUBSCRIBE", channel))
+        return True
+
+    async def run(self) -> None:
+        """Reads until cancelled; connects again whatever happens."""
+        failures = 0
+        while True:
+            connection = self._pool.make_connection()
+            try:
+                async with asyncio.timeout(10):
+                    await connection.connect()
+                await self._resume(connection)
+                self.connected = True
+                failures = 0
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._read(connection))
+                    group.create_task(self._command(connection))
+            except* (RedisError, OSError, TimeoutError) as error:
+                failures += 1
+                log.warning("the tail has lost Redis", error=type(error.exceptions[0]).__name__)
+            finally:
+                self.connected = False
+                await connection.disconnect(nowait=True)
+            await asyncio.sleep(random.uniform(0, min(2.0, 0.05 * 2**failures)))
+
+    async def _command(self, connection: AbstractConnection) -> None:
+        """Sends what is asked for in the order in which it was asked for, many channels at once where many wait."""
+        while True:
+            command, channel = await self._commands.get()
+            channels = [channel]
+            while not self._commands.empty() and len(channels) < _SUBSCRIBE_AT_ONCE:
+                following, channel = self._commands.get_nowait()
+                if following != command:
+                    await connection.send_command(command, *channels, check_health=False)
+                    command, channels = following, []
+                channels.append(channel)
+            await connection.send_command(command, *channels, check_health=False)
+
+    async def _resume(self, connection: AbstractConnection) -> None:
+        """Subscribes to everything, waits until all is confirmed, repairs; what arrives meanwhile comes after."""
+        for event in self._confirmed.values():
+            event.clear()
+        wanted = {wire.HEAD, *self._confirmed}
+        channels = sorted(wanted)
+        for start in range(0, len(channels), _SUBSCRIBE_AT_ONCE):
+            await connection.send_command("SUBSCRIBE", *channels[start : start + _SUBSCRIBE_AT_ONCE], check_health=False)
+        arrived: list[Any] = []
+        waiting = set(wanted)
+        async with asyncio.timeout(10):
+            while waiting:
+                message = await connection.read_response(timeout=math.inf, disconnect_on_error=False)
+                if message[0] == b"subscribe":
+                    waiting.discard(message[1].decode())
+                else:
+                    arrived.append(message)
+        await self._hub.repair()
+        for channel in wanted - {wire.HEAD}:
+            if channel in self._confirmed:
+                self._confirmed[channel].set()
+        for message in arrived:
+            await self._take(message)
+
+    async def _read(self, connection: AbstractConnection) -> None:
+        silent = False
+        while True:
+            try:
+                async with asyncio.timeout(SILENCE_SECONDS):
+                    message = await connection.read_response(timeout=math.inf, disconnect_on_error=False)
+                silent = False
+            except TimeoutError:
+                if silent:
+                    # Not even the answer to our PING.
+                    raise
+                silent = True
+                await connection.send_command("PING", check_health=False)
+                if await self._hub.behind():
+                    await self._hub.repair()
+                continue
+            await self._take(message)
+
+    async def _take(self, message: Any) -> None:
+        kind = message[0]
+        if kind == b"message":
+            channel = message[1].decode()
+            if channel == wire.HEAD:
+                complete = self._hub.beat(Beat.decode(message[2]))
+            else:
+                complete = self._hub.dispatch(wire.decode_published(channel, message[2]))
+            if not complete:
+                await self._hub.repair()
+        elif kind == b"subscribe":
+            confirmed = self._confirmed.get(message[1].decode())
+            if confirmed is not None:
+                confirmed.set()

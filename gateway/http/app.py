@@ -1,0 +1,84 @@
+"""The web process: routes, what they share, and how it starts and ends."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
+
+from gateway.fanout.archive import Archive
+from gateway.fanout.backlog import Backlog
+from gateway.fanout.hub import Hub
+from gateway.fanout.meter import Meter
+from gateway.http import error, health, stream
+from gateway.settings import Settings, SettingsError
+from streams.catalog import Catalog, load
+
+
+def create(settings: Settings, catalog: Catalog | None = None) -> Starlette:
+    """Builds the application. Raises SettingsError for a missing key or address, DeclarationError for wrong declarations."""
+    if not settings.redis_url or not settings.database_url:
+        raise SettingsError("DATABASE_URL and REDIS_URL are not set, and no `rowcast run` with embedded servers is running here")
+    # Reading is repeatable, so here a retry does no harm.
+    redis = Redis.from_url(settings.redis_url, protocol=3, socket_timeout=5, retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 2))
+    archive = Archive(settings.database_url)
+    meter = Meter()
+    hub = Hub(
+        settings.redis_url,
+        Backlog(redis, archive),
+        meter,
+        heartbeat_seconds=settings.heartbeat.total_seconds(),
+        max_age_seconds=settings.max_age.total_seconds(),
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        task = asyncio.create_task(hub.run())
+        task.add_done_callback(_end_loudly)
+        yield
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await archive.close()
+        await redis.aclose()
+
+    app = Starlette(
+        routes=[
+            Route("/streams", stream.list_streams),
+            Route("/streams/{names}", stream.open_stream),
+            Route("/livez", health.livez),
+            Route("/readyz", health.readyz),
+            Route("/metrics", health.metrics),
+        ],
+        middleware=[
+            Middleware(
+                CORSMiddleware,
+                allow_origins=settings.cors_origins,
+                allow_headers=["Authorization", "Last-Event-ID", "Cache-Control"],
+                allow_credentials=True,
+            )
+        ]
+        if settings.cors_origins
+        else [],
+        exception_handlers={error.Problem: error.handle, HTTPException: error.handle_http, Exception: error.handle_crash},
+        lifespan=lifespan,
+    )
+    app.state.settings = settings
+    app.state.catalog = catalog if catalog is not None else load(settings.streams)
+    app.state.verifier = settings.verifier()
+    app.state.hub = hub
+    app.state.meter = meter
+    return app
+
+
+def _end_loudly(task: asyncio.Task[None]) -> None:
+    """A hub that has died is no web process: it ends, and whoever supervises it starts another."""
+    if not task.cancelled() and task.exception() is not None:
+        asyncio.get_running_loop().call_exception_handler({"message": "the hub has died", "exception": task.exception(), "task": task})
+        raise SystemExit(1) from task.exception()

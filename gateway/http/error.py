@@ -1,0 +1,110 @@
+"""What can be wrong with a request, and how it is answered: RFC 9457 problems, RFC 6750 challenges.
+
+    Problem
+    ├── Malformed        400
+    ├── Unauthenticated  401
+    ├── Forbidden        403
+    ├── NotFound         404
+    ├── MethodNotAllowed 405
+    └── Unavailable      503
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+
+class Problem(Exception):
+    """The request cannot be served."""
+
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+    challenge: ClassVar[str | None] = None
+
+    def __init__(self, detail: str = "", headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail or self.title
+        self.headers = dict(headers or {})
+
+
+class Malformed(Problem):
+    """Something in the request is not understood; the detail names it."""
+
+    status = 400
+    title = "Bad request"
+
+
+class Unauthenticated(Problem):
+    """There is no token, or it is not valid."""
+
+    status = 401
+    title = "Not authenticated"
+    challenge = "Bearer"
+
+
+class InvalidToken(Unauthenticated):
+    """There is a token, and it is not valid."""
+
+    title = "Invalid token"
+    challenge = 'Bearer error="invalid_token"'
+
+
+class Forbidden(Problem):
+    """The token is valid, and its roles do not allow this."""
+
+    status = 403
+    title = "Not allowed"
+    challenge = 'Bearer error="insufficient_scope"'
+
+
+class NotFound(Problem):
+    """There is no such thing here."""
+
+    status = 404
+    title = "Not found"
+
+
+class MethodNotAllowed(Problem):
+    """This is read with GET."""
+
+    status = 405
+    title = "Method not allowed"
+
+
+class Unavailable(Problem):
+    """It would work at another time."""
+
+    status = 503
+    title = "Unavailable"
+
+
+def response(problem: Problem) -> Response:
+    """Returns the answer to a problem."""
+    body = {"type": "about:blank", "title": problem.title, "status": problem.status, "detail": problem.detail}
+    headers = {"Cache-Control": "no-store", **problem.headers}
+    if problem.challenge:
+        headers["WWW-Authenticate"] = problem.challenge
+    return Response(orjson.dumps(body), problem.status, headers, media_type="application/problem+json")
+
+
+async def handle(request: Request, error: Exception) -> Response:
+    """Starlette's handler for every Problem; the one place where an error becomes a status."""
+    assert isinstance(error, Problem)
+    request.app.state.meter.refused(error.status)
+    return response(error)
+
+
+async def handle_http(request: Request, error: Exception) -> Response:
+    """Starlette's own 404 and 405 in our form."""
+    status = getattr(error, "status_code", 500)
+    headers: dict[str, str] = dict(getattr(error, "headers", None) or {})
+    kind = {404: NotFound, 405: MethodNotAllowed}.get(status, Problem)
+    return await handle(request, kind(headers=headers))
+
+
+async def handle_crash(request: Request, error: Exception) -> Response:
+    """Anything unforeseen: no detail leaves the process."""
+    return response(Problem())

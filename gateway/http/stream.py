@@ -1,0 +1,112 @@
+"""⑨ `/streams/{names}`: who wants what since when.
+
+- Refusals come first and cost nothing behind them: no Redis, no Postgres.
+- An unknown id is never an error and never silence: it is a `reset`.
+"""
+
+import secrets
+from collections.abc import Sequence
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from auth.principal import Principal
+from auth.token import TokenError, TokenMissing, Verifier
+from gateway.fanout.frame import FORMATS, Cursor
+from gateway.fanout.hub import Hub, Unavailable
+from gateway.fanout.sink import BufferSink
+from gateway.fanout.subscriber import Subscriber
+from gateway.http import error
+from gateway.http.response import StreamResponse, headers_only, refusal
+from streams.catalog import Catalog
+from streams.stream import Stream
+
+_PARAMETERS = frozenset({"format", "lastEventId", "last_event_id"})
+_MAX_STREAMS = 20
+
+
+async def open_stream(request: Request) -> Response:
+    """GET /streams/{names}: one connection with one stream or several."""
+    principal = authenticate(request)
+    streams = _wanted(request.app.state.catalog, request.path_params["names"], principal)
+    format = _format(request)
+    if request.method == "HEAD":
+        return headers_only()
+    hub: Hub = request.app.state.hub
+    if hub.draining:
+        return refusal("shutdown")
+    subscriber = Subscriber(secrets.token_hex(8), principal, streams, BufferSink(), format)
+    try:
+        cursor, fault = await _since(request, hub)
+    except Unavailable:
+        return refusal("unavailable")
+    return StreamResponse(hub, subscriber, cursor, fault)
+
+
+async def list_streams(request: Request) -> Response:
+    """GET /streams: what the caller may open."""
+    principal = authenticate(request)
+    catalog: Catalog = request.app.state.catalog
+    listed = [
+        {"name": stream.name, "url": f"/streams/{stream.name}", "table": stream.table, "columns": stream.columns, "events": [stream.name]}
+        for stream in catalog.values()
+        if stream.open_to(principal)
+    ]
+    return JSONResponse({"streams": listed}, headers={"Cache-Control": "no-store"})
+
+
+def authenticate(request: Request) -> Principal:
+    """Returns whom the Bearer token speaks for. Raises Unauthenticated or InvalidToken."""
+    verifier: Verifier = request.app.state.verifier
+    try:
+        return verifier.verify(_bearer(request))
+    except TokenMissing as missing:
+        raise error.Unauthenticated("send a token as `Authorization: Bearer …`") from missing
+    except TokenError as invalid:
+        raise error.InvalidToken(str(invalid) or str(type(invalid).__doc__)) from invalid
+
+
+def _bearer(request: Request) -> str:
+    values = request.headers.getlist("authorization")
+    if not values:
+        raise TokenMissing
+    if len(values) > 1:
+        raise TokenError("there are several Authorization headers")
+    scheme, _, token = values[0].partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise TokenError("the Authorization header is not `Bearer` and a token")
+    return token.strip()
+
+
+def _wanted(catalog: Catalog, path: str, principal: Principal) -> Sequence[Stream]:
+    names = sorted(set(path.split(",")))
+    if len(names) > _MAX_STREAMS:
+        raise error.Malformed(f"{len(names)} streams on one connection are too many, {_MAX_STREAMS} are not")
+    if unknown := [name for name in names if name not in catalog]:
+        raise error.NotFound(f"there is no stream {unknown[0][:40]!r}")
+    streams = [catalog[name] for name in names]
+    if closed := [stream for stream in streams if not stream.open_to(principal)]:
+        raise error.Forbidden(f"stream {closed[0].name} is for {' or '.join(sorted(closed[0].roles))}")
+    return streams
+
+
+def _format(request: Request) -> str:
+    if unknown := [name for name in request.query_params if name not in _PARAMETERS]:
+        raise error.Malformed(f"unknown parameter {unknown[0][:40]!r}")
+    format = request.query_params.get("format", "raw")
+    if format not in FORMATS:
+        raise error.Malformed(f"unknown format {format[:40]!r}: {', '.join(sorted(FORMATS))}")
+    return format
+
+
+async def _since(request: Request, hub: Hub) -> tuple[Cursor | None, str | None]:
+    """Returns the cursor to go on from, or why there is none. Header over query (Mercure spec §reconciliation)."""
+    query = request.query_params
+    text = next((v for v in (request.headers.get("last-event-id"), query.get("lastEventId"), query.get("last_event_id")) if v is not None), "")
+    if not text:
+        return None, None
+    if text == "earliest":
+        return await hub.earliest(), None
+    cursor = Cursor.parse(text)
+    return cursor, None if cursor else "unknown-id"
+

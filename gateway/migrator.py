@@ -1,0 +1,175 @@
+"""① Installs and updates what runs inside Postgres: migrations, functions, triggers.
+
+- One transaction under an advisory lock: all of it or nothing, and a second migrator finds nothing left to do.
+- What has not changed is not touched: a trigger is replaced only when its declaration, or itself, is not as it should be.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import asyncpg
+
+import sql
+from gateway.bridge.listener import Connection
+from gateway.capture import Capture, functions_of, quoted
+from gateway.settings import Settings
+from streams.catalog import Catalog
+
+
+
+class MigrateError(Exception):
+    """Postgres is not as the declarations say."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Whatever `migrate` needs to know: the declared streams, how to ring, how large a row may be."""
+
+    catalog: Catalog
+    notify: str
+    max_bytes: int
+
+    @staticmethod
+    def of(settings: Settings, catalog: Catalog) -> "Plan":
+        return Plan(catalog, settings.notify, settings.max_event_bytes)
+
+
+async def migrate(connection: Connection, plan: Plan, *, examples: bool = False, dry_run: bool = False) -> list[str]:
+    """Brings the database to what `plan` says and returns a line for each thing changed; with `dry_run` nothing stays.
+
+    Raises MigrateError, naming it, for a table or column that does not exist, and for one that is locked for too long.
+    """
+    transaction = connection.transaction(isolation="read_committed")
+    await transaction.start()
+    try:
+        await connection.execute("set local lock_timeout = '10s'; set local synchronous_commit = on")
+        await connection.execute(f"select pg_advisory_xact_lock({sql.LOCK_CLASS}, {sql.MIGRATE_LOCK})")
+        changed = [
+            *await _number(connection),
+            *await _functions(connection, plan.notify),
+            *(await _examples(connection) if examples else []),
+            *await _captures(connection, plan),
+        ]
+    except asyncpg.LockNotAvailableError as error:
+        await transaction.rollback()
+        raise MigrateError("a published table has been locked by another transaction for 10 s: try again when it has ended") from error
+    except BaseException:
+        await transaction.rollback()
+        raise
+    await (transaction.rollback() if dry_run else transaction.commit())
+    return changed
+
+
+async def installed(connection: Connection) -> bool:
+    """Says whether a migration has ever run here."""
+    return bool(await connection.fetchval("select to_regclass('rowcast.migration') is not null"))
+
+
+async def captures(connection: Connection, plan: Plan) -> list[Capture]:
+    """Returns what each declared table needs. Raises MigrateError for tables and columns that are not there."""
+    found = []
+    for relation, streams in plan.catalog.by_table().items():
+        columns = await _columns(connection, relation)
+        names = ", ".join(s.name for s in streams)
+        if not columns:
+            raise MigrateError(
+                f"table {relation} (stream {names}) does not exist: create it first, or set ROWCAST_STREAMS to your own declarations,"
+                " or install the example tables with `rowcast migrate --examples`"
+            )
+        for stream in streams:
+            wanted = [*stream.columns, *([stream.owner] if stream.owner else [])]
+            if missing := [c for c in wanted if c not in columns]:
+                raise MigrateError(f"stream {stream.name}: table {relation} has no column {', '.join(missing)}")
+        found.append(Capture(relation, tuple(streams), columns, plan.max_bytes))
+    return found
+
+
+async def _number(connection: Connection) -> list[str]:
+    await connection.execute("create schema if not exists rowcast")
+    await connection.execute(
+        "create table if not exists rowcast.migration (number integer primary key, name text not null, applied_at timestamptz default now());"
+        "create table if not exists rowcast.installed (name text primary key, definition text not null)"
+    )
+    applied = {row["number"] for row in await connection.fetch("select number from rowcast.migration")}
+    changed = []
+    for number, name, text in sql.migrations():
+        if number not in applied:
+            await connection.execute(text)
+            await connection.execute("insert into rowcast.migration (number, name) values ($1, $2)", number, name)
+            changed.append(f"migration {name}")
+    return changed
+
+
+async def _functions(connection: Connection, notify: str) -> list[str]:
+    text = sql.functions(notify)
+    if text == await connection.fetchval("select definition from rowcast.installed where name = 'functions'"):
+        return []
+    await connection.execute(text)
+    await connection.execute(
+        "insert into rowcast.installed values ('functions', $1) on conflict (name) do update set definition = excluded.definition", text
+    )
+    changed = [f"functions (bell: {notify})"]
+    if not await connection.fetchval("select exists (select from rowcast.head)"):
+        epoch = await connection.fetchval("select rowcast.begin_epoch('installed', 0)")
+        await connection.execute("select rowcast.open_segment()")
+        changed.append(f"log, epoch {epoch}")
+    return changed
+
+
+async def _examples(connection: Connection) -> list[str]:
+    if await connection.fetchval("select to_regclass('public.bookings') is not null"):
+        return []
+    await connection.execute(sql.text("example/homeser.sql"))
+    return ["example tables: users, services, bookings"]
+
+
+async def _captures(connection: Connection, plan: Plan) -> list[str]:
+    changed = []
+    wanted = await captures(connection, plan)
+    for capture in wanted:
+        row = await connection.fetchrow(
+            "select shape, definition from rowcast.shape where relation = $1 and retired_at is null", capture.relation
+        )
+        if row is not None and row["definition"] == capture.definition and await in_place(connection, capture.relation):
+            continue
+        await connection.execute("update rowcast.shape set retired_at = now() where relation = $1 and retired_at is null", capture.relation)
+        shape = await connection.fetchval(
+            "insert into rowcast.shape (relation, streams, definition) values ($1, $2, $3) returning shape",
+            capture.relation,
+            capture.shape,
+            capture.definition,
+        )
+        await connection.execute(capture.statements(shape))
+        streams = ", ".join(s.name for s in capture.streams)
+        changed.append(f"trigger on {capture.relation} ({streams}){' again' if row else ''}")
+    for relation in await connection.fetch("select relation from rowcast.shape where retired_at is null order by relation"):
+        if relation[0] not in plan.catalog.by_table():
+            changed.append(await _retire(connection, relation[0]))
+    return changed
+
+
+async def _retire(connection: Connection, relation: str) -> str:
+    for function in functions_of(relation):
+        await connection.execute(f"drop function if exists rowcast.{function}() cascade")
+    await connection.execute("update rowcast.shape set retired_at = now() where relation = $1 and retired_at is null", relation)
+    return f"trigger on {relation} removed: no stream publishes it"
+
+
+async def in_place(connection: Connection, relation: str) -> bool:
+    """Says whether both triggers of a table are there and fire always, also under replication."""
+    return bool(
+        await connection.fetchval(
+            "select count(*) = 2 from pg_trigger where tgrelid = to_regclass($1) and tgenabled = 'A'"
+            " and tgname in ('00_rowcast_capture', '00_rowcast_truncate')",
+            quoted(relation),
+        )
+    )
+
+
+async def _columns(connection: Connection, relation: str) -> Mapping[str, str]:
+    rows = await connection.fetch(
+        "select a.attname, t.typname from pg_attribute a join pg_type t on t.oid = a.atttypid"
+        " where a.attrelid = to_regclass($1) and a.attnum > 0 and not a.attisdropped order by a.attnum",
+        quoted(relation),
+    )
+    return {row["attname"]: row["typname"] for row in rows}

@@ -1,0 +1,119 @@
+"""`rowcast run`: servers, migration, and the processes, supervised by honcho as `Procfile` would be.
+
+- One that ends ends all, with an exit code, and then the servers.
+- The line to paste is printed when it works, not before.
+"""
+
+import asyncio
+import os
+import secrets
+import signal
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Coroutine
+from contextlib import ExitStack
+from typing import Any
+
+import uvloop
+from honcho.manager import Manager
+from rich.console import Console
+
+from auth.token import sign
+from gateway import embedded, migrator
+from gateway.bridge.listener import connect
+from gateway.migrator import Plan
+from gateway.settings import Settings
+from streams.catalog import load
+
+_READY_SECONDS = 60.0
+_DRAIN = "2s"
+"""honcho kills after five seconds, and on a developer's machine nobody wants to wait."""
+
+
+class RunError(Exception):
+    """Something did not start."""
+
+
+def loop(work: Coroutine[Any, Any, None]) -> None:
+    """Runs a process's work on uvloop."""
+    uvloop.run(work)
+
+
+def run(settings: Settings, out: Console) -> int:
+    """Starts everything, waits for Ctrl-C, SIGTERM or the end of one process, and returns the exit code."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with ExitStack() as stack:
+        own_postgres = not settings.database_url
+        if own_postgres or not settings.redis_url:
+            out.print(f"starting embedded servers in {settings.data_dir}/ …")
+            servers = stack.enter_context(embedded.start(settings.data_dir, postgres=own_postgres, redis=not settings.redis_url))
+            settings = settings.model_copy(
+                update={"database_url": settings.database_url or servers.database_url, "redis_url": settings.redis_url or servers.redis_url}
+            )
+        settings = _with_secret(settings)
+        demo = own_postgres and settings.demo
+        for line in asyncio.run(_migrate(settings, examples=own_postgres)):
+            out.print(f"changed: {line}")
+        return _supervise(settings, demo, out)
+
+
+async def _migrate(settings: Settings, examples: bool) -> list[str]:
+    connection = await connect(settings.database_url or "", "migrate")
+    try:
+        return await migrator.migrate(connection, Plan.of(settings, load(settings.streams)), examples=examples)
+    finally:
+        await connection.close()
+
+
+def _with_secret(settings: Settings) -> Settings:
+    if not settings.jwt_secret and not settings.jwt_public_key and not settings.secret_file.exists():
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(settings.secret_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_urlsafe(48))
+    return settings.with_local_secret()
+
+
+def _supervise(settings: Settings, demo: bool, out: Console) -> int:
+    environment = {
+        **os.environ,
+        "DATABASE_URL": settings.database_url or "",
+        "REDIS_URL": settings.redis_url or "",
+        "HOST": settings.host,
+        "PORT": str(settings.port),
+        "ROWCAST_DRAIN": os.environ.get("ROWCAST_DRAIN", _DRAIN),
+        "PYTHONUNBUFFERED": "1",
+    }
+    if settings.jwt_secret:
+        environment["ROWCAST_JWT_SECRET"] = settings.jwt_secret
+    manager = Manager()
+    for name in ("bridge", "web", *(["demo"] if demo else [])):
+        manager.add_process(name, f'exec "{sys.executable}" -m gateway {name}', env=environment)
+    threading.Thread(target=_announce, args=(settings, out), daemon=True).start()
+    manager.loop()
+    return int(manager.returncode or 0)
+
+
+def _announce(settings: Settings, out: Console) -> None:
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    base = f"http://{host}:{settings.port}"
+    deadline = time.monotonic() + _READY_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"{base}/readyz", timeout=2):
+                break
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    else:
+        out.print(f"[red]{base}/readyz does not answer: see the lines above[/red]")
+        return
+    out.print(f"\n[bold]Rowcast is ready[/bold] at {base}")
+    if settings.jwt_secret:
+        now = int(time.time())
+        token = sign(settings.key(), {"sub": "1", "role": "customer", "iat": now, "exp": now + 86400})
+        out.print("Paste this into another terminal:\n")
+        sys.stdout.write(f"curl -N -H 'Authorization: Bearer {token}' {base}/streams/bookings,services\n\n")
+        sys.stdout.flush()

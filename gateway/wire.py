@@ -1,0 +1,83 @@
+"""What bridge and web say to each other in Redis: the names of keys and channels, and the bytes of an entry.
+
+- `{0}` is a hash tag: all keys of one shard live on one node, and a script touches one shard.
+- A log's key carries epoch and life: after a reseed nobody can mistake an older log for the present one.
+- `previous` closes the chain of a channel: nothing of it lies between `previous` and `position`. Whoever holds all up to
+  `previous` has missed nothing; whoever does not, has.
+"""
+
+from dataclasses import dataclass, field
+
+import orjson
+
+from streams.payload import Change, Delivery
+
+SHARD = "{0}"
+META = f"rowcast:{SHARD}:meta"
+HEAD = f"rowcast:{SHARD}:head"
+"""The pub/sub channel of the bridge's beat."""
+
+LOG_TTL_SECONDS = 1200
+"""A channel's log lives this long after its last entry; the floor follows at most two marks later, and `meta` dies at half of
+it, so that a log that has expired always lies below the floor, also when the bridge was away."""
+MARK_SECONDS = LOG_TTL_SECONDS // 8
+META_TTL_SECONDS = LOG_TTL_SECONDS // 2
+
+
+def log_prefix(epoch: str, life: str) -> str:
+    """Returns what the keys of all logs of one life begin with; the channel's name follows."""
+    return f"rowcast:{SHARD}:log:{epoch}:{life}:"
+
+
+@dataclass(slots=True)
+class Entry:
+    """One event of one channel. `siblings` are the channels of all deliveries of its position, in their order."""
+
+    channel: str
+    position: int
+    previous: int
+    epoch: str
+    stream: str
+    kind: str
+    txid: int
+    siblings: tuple[str, ...]
+    data: bytes
+    frames: dict[str, bytes] = field(default_factory=dict)
+    """Its encoded frames by format: made once, whatever the number of subscribers."""
+
+
+def encode(epoch: str, change: Change, delivery: Delivery, siblings: tuple[str, ...]) -> bytes:
+    """Returns the bytes of one delivery: a line of JSON about it, then its data."""
+    head = orjson.dumps((epoch, change.position, delivery.stream, delivery.kind, change.txid, siblings))
+    return head + b"\n" + delivery.data
+
+
+def decode(channel: str, previous: int, payload: bytes) -> Entry:
+    """Reads what `encode` wrote. Raises ValueError for anything else."""
+    head, _, data = payload.partition(b"\n")
+    epoch, position, stream, kind, txid, siblings = orjson.loads(head)
+    return Entry(channel, position, previous, epoch, stream, kind, txid, tuple(siblings), data)
+
+
+def decode_published(channel: str, message: bytes) -> Entry:
+    """Reads a pub/sub message: the previous position, then the entry."""
+    previous, _, payload = message.partition(b" ")
+    return decode(channel, int(previous), payload)
+
+
+@dataclass(frozen=True)
+class Beat:
+    """What the bridge says every second: how far Redis is, and how far behind Postgres."""
+
+    epoch: str
+    life: str
+    position: int
+    head: int
+    lag_seconds: float
+
+    def encode(self) -> bytes:
+        return orjson.dumps((self.epoch, self.life, self.position, self.head, self.lag_seconds))
+
+    @staticmethod
+    def decode(message: bytes) -> "Beat":
+        return Beat(*orjson.loads(message))

@@ -1,0 +1,191 @@
+-- What runs inside Postgres. Installed anew by `rowcast migrate` whenever this file changes.
+-- Names in braces are filled in by `sql.functions`: the advisory locks, the width of a lane, and the bell.
+
+-- purpose: wake a sleeping bridge; never fails, never waits
+create or replace function rowcast.ring() returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    {ring}
+end $$;
+
+-- purpose: write one change to the lane that its id belongs to, and ring
+create or replace function rowcast.put(
+    p_shape integer, p_op "char", p_key text, p_old_key text, p_new text[], p_old text[],
+    p_new_channels text[], p_old_channels text[], p_fault text, p_size integer
+) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_id bigint := nextval('rowcast.outbox_id');
+begin
+    if (v_id >> {lane_bits}) & 1 = 0 then
+        insert into rowcast.outbox_0 values (v_id, pg_current_xact_id(), p_shape, p_op, p_key, p_old_key, p_new, p_old,
+            p_new_channels, p_old_channels, p_fault, p_size, clock_timestamp());
+    else
+        insert into rowcast.outbox_1 values (v_id, pg_current_xact_id(), p_shape, p_op, p_key, p_old_key, p_new, p_old,
+            p_new_channels, p_old_channels, p_fault, p_size, clock_timestamp());
+    end if;
+    perform rowcast.ring();
+end $$;
+
+-- purpose: the sequencer's step: give every change that has become visible since the head a position, in one statement
+-- and so in one snapshot. Visible now and not in the head's snapshot: that is exact, whatever commits in between.
+-- p_position, p_seen: a newer snapshot in which the caller saw nothing after p_position, or nulls.
+create or replace function rowcast.advance(p_position bigint, p_seen pg_snapshot)
+returns table (epoch text, "position" bigint, moved bigint, seen text)
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off as $$
+declare
+    v_head  rowcast.head;
+    v_seen  pg_snapshot;
+    v_from  xid8;
+begin
+    if current_setting('transaction_isolation') <> 'read committed' then
+        raise exception 'rowcast.advance needs READ COMMITTED: the snapshot must be taken after the lock';
+    end if;
+    perform pg_advisory_xact_lock({lock_class}, {sequencer_lock});
+    select h.* into strict v_head from rowcast.head h order by h.from_position desc limit 1;
+    v_seen := case when p_position = v_head.position then coalesce(p_seen, v_head.snapshot) else v_head.snapshot end;
+    v_from := pg_snapshot_xmax(v_seen);
+
+    return query
+    with ended as materialized (
+        -- Only the transactions that were open then and have ended: rows of one that is still open are not even looked at.
+        select coalesce(array_agg(x), '{{}}') as txids
+        from pg_snapshot_xip(v_seen) x where pg_visible_in_snapshot(x, pg_current_snapshot())
+    ), fresh as (
+        select o.* from rowcast.outbox_0 o
+        where o.txid >= v_from and o.txid < (select pg_snapshot_xmax(pg_current_snapshot()))
+        union all
+        select o.* from rowcast.outbox_1 o
+        where o.txid >= v_from and o.txid < (select pg_snapshot_xmax(pg_current_snapshot()))
+        union all
+        select o.* from rowcast.outbox_0 o where o.txid = any ((select e.txids from ended e)::xid8[])
+        union all
+        select o.* from rowcast.outbox_1 o where o.txid = any ((select e.txids from ended e)::xid8[])
+    ), transactions as (
+        select f.*, max(f.id) over t as last_id, max(f.captured_at) over t as committed_at
+        from fresh f window t as (partition by f.txid)
+    ), numbered as materialized (
+        -- By the last id of the transaction, then by id: one row's versions in order, transactions whole, real time kept.
+        select t.*, v_head.position + row_number() over (order by t.last_id, t.id) as position from transactions t
+    ), current_segment as materialized (
+        select max(s.segment) as segment from rowcast.segment s
+    ), entries as (
+        insert into rowcast.log
+        select c.segment, n.position, n.id, n.txid, n.shape, n.op, n.key, n.old_key, n.new, n.old,
+               n.new_channels, n.old_channels, n.fault, n.size, n.committed_at
+        from numbered n cross join current_segment c
+    ), channels as (
+        insert into rowcast.log_channel
+        select distinct c.segment, channel, n.position
+        from numbered n cross join current_segment c cross join unnest(n.new_channels || n.old_channels) channel
+        where channel is not null
+    )
+    insert into rowcast.head as h
+    select v_head.position, v_head.position + count(*), v_head.epoch, pg_current_snapshot()
+    from numbered n having count(*) > 0
+    returning h.epoch, h.position, h.position - h.from_position, h.snapshot::text;
+
+    if not found then
+        return query select v_head.epoch, v_head.position, 0::bigint, v_seen::text;
+    end if;
+end $$;
+
+-- purpose: empty the lane that is not being filled, if all of it has a position and no open transaction has written to it
+create or replace function rowcast.reclaim() returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+declare
+    v_id   bigint;
+    v_lane regclass;
+    v_seen pg_snapshot;
+    v_left boolean;
+begin
+    perform pg_advisory_xact_lock({lock_class}, {sequencer_lock});
+    select last_value into v_id from rowcast.outbox_id;
+    v_lane := case when (v_id >> {lane_bits}) & 1 = 0 then 'rowcast.outbox_1' else 'rowcast.outbox_0' end::regclass;
+    if pg_relation_size(v_lane) = 0 then
+        return false;
+    end if;
+    begin
+        -- Writers hold their lock to the end of their transaction, so getting this one proves that none is open.
+        execute format('lock table %s in access exclusive mode nowait', v_lane);
+    exception when lock_not_available then
+        return false;
+    end;
+    select h.snapshot into strict v_seen from rowcast.head h order by h.from_position desc limit 1;
+    execute format(
+        'select exists (select from %1$s where txid >= pg_snapshot_xmax($1))
+             or exists (select from %1$s where txid = any (array(select pg_snapshot_xip($1))))', v_lane)
+        into v_left using v_seen;
+    if v_left then
+        return false;
+    end if;
+    execute format('truncate %s', v_lane);
+    return true;
+end $$;
+
+-- purpose: start the next segment of the log; what is sequenced from now on goes there
+create or replace function rowcast.open_segment() returns integer
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+    v_segment  integer;
+    v_position bigint;
+begin
+    perform pg_advisory_xact_lock({lock_class}, {sequencer_lock});
+    select coalesce(max(segment), 0) + 1 into v_segment from rowcast.segment;
+    select h.position into v_position from rowcast.head h order by h.from_position desc limit 1;
+    -- LIKE and ATTACH, not PARTITION OF: that would lock the whole log against readers.
+    execute format('create table rowcast.log_%s (like rowcast.log including all, check (segment = %1$s))', v_segment);
+    execute format('create table rowcast.log_channel_%s (like rowcast.log_channel including all, check (segment = %1$s))', v_segment);
+    execute format('alter table rowcast.log attach partition rowcast.log_%s for values in (%1$s)', v_segment);
+    execute format('alter table rowcast.log_channel attach partition rowcast.log_channel_%s for values in (%1$s)', v_segment);
+    insert into rowcast.segment (segment, first_position) values (v_segment, coalesce(v_position, 0) + 1);
+    return v_segment;
+end $$;
+
+-- purpose: drop the segments that ended longer ago than the retention; readers are waited for 200 ms, then it is tried another time
+create or replace function rowcast.drop_segments(p_retention interval) returns integer
+language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '200ms' as $$
+declare
+    v_segment integer;
+    v_dropped integer := 0;
+begin
+    for v_segment in
+        select s.segment from rowcast.segment s join rowcast.segment next on next.segment = s.segment + 1
+        where next.opened_at < clock_timestamp() - p_retention order by s.segment
+    loop
+        execute format('drop table rowcast.log_channel_%s', v_segment);
+        execute format('drop table rowcast.log_%s', v_segment);
+        delete from rowcast.segment where segment = v_segment;
+        v_dropped := v_dropped + 1;
+    end loop;
+    return v_dropped;
+end $$;
+
+-- purpose: which cluster this is, and which of its histories: they change on restore and on failover
+create or replace function rowcast.cluster(out system_identifier text, out timeline text)
+language sql stable set search_path = pg_catalog, pg_temp as $$
+    select (select c.system_identifier::text from pg_control_system() c), left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)
+$$;
+
+-- purpose: begin another life of the log. Changes that have no position yet keep their place; positions go on counting
+create or replace function rowcast.begin_epoch(p_reason text, p_after_position bigint) returns text
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+    v_epoch    text;
+    v_position bigint;
+begin
+    perform pg_advisory_xact_lock({lock_class}, {sequencer_lock});
+    -- Thirty-two random bits in hexadecimal: epochs differ, their order means nothing.
+    v_epoch := substr(replace(gen_random_uuid()::text, '-', ''), 1, 8);
+    select greatest(coalesce(max(h.position), 0), p_after_position) into v_position from rowcast.head h;
+    insert into rowcast.epoch (epoch, after_position, reason, system_identifier, timeline)
+    select v_epoch, v_position, p_reason, c.system_identifier, c.timeline from rowcast.cluster() c;
+    -- Transaction numbers of another cluster mean nothing here: what has a position goes, what has none becomes this transaction's.
+    delete from rowcast.outbox_0 o where exists (select from rowcast.log l where l.outbox_id = o.id);
+    delete from rowcast.outbox_1 o where exists (select from rowcast.log l where l.outbox_id = o.id);
+    update rowcast.outbox_0 set txid = pg_current_xact_id() where not pg_visible_in_snapshot(txid, pg_current_snapshot());
+    update rowcast.outbox_1 set txid = pg_current_xact_id() where not pg_visible_in_snapshot(txid, pg_current_snapshot());
+    delete from rowcast.head;
+    insert into rowcast.head values (v_position - 1, v_position, v_epoch, '1:1:');
+    return v_epoch;
+end $$;

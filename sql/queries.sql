@@ -1,0 +1,107 @@
+-- The statements that the processes run, by name.
+
+-- name: head
+-- purpose: the newest position, and the life of the log it belongs to
+select h.epoch, h.position from rowcast.head h order by h.from_position desc limit 1;
+
+-- name: advance
+-- purpose: one step of the sequencer
+select epoch, position, moved, seen from rowcast.advance($1, $2::text::pg_snapshot);
+
+-- name: waiting
+-- purpose: is there anything to sequence since this snapshot? One read-only statement, no lock; `seen` is where to begin next time.
+-- Rows of transactions that are still open are not looked at twice.
+with past as materialized (
+    select $1::text::pg_snapshot as seen
+), ended as materialized (
+    select coalesce(array_agg(x), '{}') as txids
+    from past, pg_snapshot_xip(past.seen) x where pg_visible_in_snapshot(x, pg_current_snapshot())
+)
+select exists (
+    select from rowcast.outbox_0 o
+    where o.txid >= (select pg_snapshot_xmax(seen) from past) and o.txid < (select pg_snapshot_xmax(pg_current_snapshot()))
+) or exists (
+    select from rowcast.outbox_1 o
+    where o.txid >= (select pg_snapshot_xmax(seen) from past) and o.txid < (select pg_snapshot_xmax(pg_current_snapshot()))
+) or exists (
+    select from rowcast.outbox_0 o where o.txid = any ((select e.txids from ended e)::xid8[])
+) or exists (
+    select from rowcast.outbox_1 o where o.txid = any ((select e.txids from ended e)::xid8[])
+) as waiting, pg_current_snapshot()::text as seen;
+
+-- name: snapshot_now
+-- purpose: a snapshot to begin with, older than anything that has no position
+select h.position, h.snapshot::text from rowcast.head h order by h.from_position desc limit 1;
+
+-- name: fence
+-- purpose: a transaction number above every one that has been given out
+select pg_current_xact_id()::text::bigint;
+
+-- name: oldest_open
+-- purpose: every transaction with a lower number has ended
+select pg_snapshot_xmin(pg_current_snapshot())::text::bigint;
+
+-- name: read_log
+-- purpose: the entries after a position, at most so many and so many bytes (but at least one)
+select l.position, l.txid::text::bigint as txid, l.shape, l.op, l.key, l.old_key, l.new, l.old, l.new_channels, l.old_channels,
+       l.fault, l.committed_at, l.at_once
+from (
+    select e.*, sum(e.size) over (order by e.position) - e.size < $3 as at_once
+    from rowcast.log e where e.position > $1 order by e.position limit $2
+) l
+where l.at_once order by l.position;
+
+-- name: bounds
+-- purpose: the oldest position that is kept, the head, the epoch, and where the epoch began
+select (select min(s.first_position) from rowcast.segment s) as earliest, h.position, h.epoch, e.after_position
+from (select * from rowcast.head order by from_position desc limit 1) h join rowcast.epoch e on e.epoch = h.epoch;
+
+-- name: read_channels
+-- purpose: cold replay: what these channels had after a position, with the bounds of the same snapshot in each row
+with bounds as materialized (
+    select (select min(s.first_position) from rowcast.segment s) as earliest, h.position as head, h.epoch, e.after_position
+    from (select * from rowcast.head order by from_position desc limit 1) h join rowcast.epoch e on e.epoch = h.epoch
+), hits as (
+    select distinct p.position
+    from unnest($1::text[]) channel cross join lateral (
+        select c.position from rowcast.log_channel c where c.channel = channel and c.position > $2 order by c.position limit $3
+    ) p
+    order by p.position limit $3
+), sized as (
+    select l.*, sum(l.size) over (order by l.position) - l.size < $4 as at_once
+    from hits join rowcast.log l on l.position = hits.position
+)
+select b.earliest, b.head, b.epoch, b.after_position, s.position, s.txid::text::bigint as txid, s.shape, s.op, s.key, s.old_key,
+       s.new, s.old, s.new_channels, s.old_channels, s.fault, s.committed_at,
+       (select count(*) from hits) as found
+from bounds b left join sized s on s.at_once order by s.position;
+
+-- name: shape
+-- purpose: what a shape number means
+select relation, streams from rowcast.shape where shape = $1;
+
+-- name: lag
+-- purpose: how long the oldest entry after a position has been waiting, in seconds
+select coalesce(extract(epoch from clock_timestamp() - l.committed_at), 0)::float8
+from rowcast.log l where l.position > $1 order by l.position limit 1;
+
+-- name: segment_age
+-- purpose: for how many seconds the current segment has been open, and how many entries it has
+select extract(epoch from clock_timestamp() - s.opened_at)::float8 as age,
+       (select h.position from rowcast.head h order by h.from_position desc limit 1) - s.first_position + 1 as entries
+from rowcast.segment s order by s.segment desc limit 1;
+
+-- name: prune_head
+-- purpose: steps that nobody asks about any more
+delete from rowcast.head h
+where h.from_position < (select n.from_position from rowcast.head n order by n.from_position desc limit 1) and h.position < $1;
+
+-- name: life
+-- purpose: what the log believes about its cluster, and what is so
+select h.epoch, h.position, e.system_identifier = c.system_identifier as same_cluster, e.timeline = c.timeline as same_timeline
+from (select * from rowcast.head order by from_position desc limit 1) h
+join rowcast.epoch e on e.epoch = h.epoch cross join rowcast.cluster() c;
+
+-- name: adopt_timeline
+-- purpose: a failover that has lost nothing goes on in the same epoch
+update rowcast.epoch set timeline = (select timeline from rowcast.cluster()) where epoch = $1;

@@ -1,0 +1,157 @@
+"""What a change means to whom: one log entry → the events of each channel, as JSON.
+
+- A channel gets only what its listener may see: a row that moves from A to B is a DELETE of the key for A (`left`) and
+  an INSERT without the old row for B.
+- The row's JSON is the text that Postgres rendered, never parsed here: a number keeps its digits.
+- Data is one line: JSON text carries no raw line break inside a string, so those of a `json` column's layout may go.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from streams.stream import Stream
+
+CHANGE = "change"
+RESET = "reset"
+
+_TYPES = {"I": b"INSERT", "U": b"UPDATE", "D": b"DELETE"}
+_RESET_REASONS = {"T": "truncated", "F": "capture-failed"}
+
+
+@dataclass(frozen=True)
+class Feed:
+    """One stream of a shape: which view of the row it publishes, and the columns of that view as JSON."""
+
+    stream: str
+    broadcast: str
+    view: int
+    columns: bytes
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a captured row's arrays mean: the table, and one feed for each place in the channel arrays."""
+
+    schema: str
+    table: str
+    feeds: tuple[Feed, ...]
+
+    @staticmethod
+    def decode(relation: str, streams: str) -> "Shape":
+        """Reads what the migrator wrote to `rowcast.shape`."""
+        schema, _, table = relation.partition(".")
+        feeds = (
+            Feed(each["stream"], each["broadcast"], each["view"], orjson.dumps(each["columns"])) for each in orjson.loads(streams)
+        )
+        return Shape(schema, table, tuple(feeds))
+
+    @staticmethod
+    def encode(streams: Sequence[tuple[Stream, int, list[dict[str, str]]]]) -> str:
+        """Writes what `decode` reads: streams with the number of their view and its columns."""
+        return orjson.dumps(
+            [{"stream": s.name, "broadcast": s.broadcast, "view": view, "columns": columns} for s, view, columns in streams]
+        ).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One log entry. Rows are JSON text, one per view; None where the row was too large or there is none."""
+
+    position: int
+    txid: int
+    op: str
+    key: str | None
+    old_key: str | None
+    new: Sequence[str | None] | None
+    old: Sequence[str | None] | None
+    new_channels: Sequence[str | None] | None
+    old_channels: Sequence[str | None] | None
+    fault: str | None
+    committed_at: datetime
+
+    @staticmethod
+    def read(row: Mapping[str, Any]) -> "Change":
+        """Makes a change of a row of the Postgres log."""
+        return Change(
+            row["position"],
+            row["txid"],
+            row["op"].decode(),
+            row["key"],
+            row["old_key"],
+            row["new"],
+            row["old"],
+            row["new_channels"],
+            row["old_channels"],
+            row["fault"],
+            row["committed_at"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What one channel gets of one change: `data` is the JSON of the event."""
+
+    channel: str
+    stream: str
+    kind: str
+    data: bytes
+
+
+def deliveries(change: Change, shape: Shape) -> Iterator[Delivery]:
+    """Yields what each channel gets, in the order of the streams' names."""
+    if change.op in _RESET_REASONS:
+        for feed in shape.feeds:
+            data = orjson.dumps({"reason": _RESET_REASONS[change.op], "stream": feed.stream})
+            yield Delivery(feed.broadcast, feed.stream, RESET, data)
+        return
+    for index, feed in enumerate(shape.feeds):
+        new = change.new_channels[index] if change.new_channels else None
+        old = change.old_channels[index] if change.old_channels else None
+        if change.op == "U" and new != old:
+            if old is not None:
+                yield Delivery(old, feed.stream, CHANGE, _raw(change, shape, feed, "D", left=True))
+            if new is not None:
+                yield Delivery(new, feed.stream, CHANGE, _raw(change, shape, feed, "I"))
+        else:
+            channel = old if change.op == "D" else new
+            if channel is not None:
+                yield Delivery(channel, feed.stream, CHANGE, _raw(change, shape, feed, change.op))
+
+
+def _raw(change: Change, shape: Shape, feed: Feed, op: str, left: bool = False) -> bytes:
+    new = change.new[feed.view] if change.new else None
+    old = change.old[feed.view] if change.old else None
+    old_key = change.old_key or change.key
+    truncated = False
+    record = old_record = b"null"
+    if op != "D":
+        truncated = new is None
+        record = _line(new or change.key)
+    if left:
+        old_record = _line(old_key)
+    elif op != "I":
+        truncated = truncated or old is None
+        old_record = _line(old or old_key)
+    flags = (b',"left":true' if left else b"") + (b',"truncated":true' if truncated else b"")
+    return b'{"version":1,"type":"%s","schema":%s,"table":%s,"commit_timestamp":"%s","record":%s,"old_record":%s,"columns":%s%s}' % (
+        _TYPES[op],
+        orjson.dumps(shape.schema),
+        orjson.dumps(shape.table),
+        change.committed_at.isoformat().replace("+00:00", "Z").encode(),
+        record,
+        old_record,
+        feed.columns,
+        flags,
+    )
+
+
+def _line(text: str | None) -> bytes:
+    data = (text or "null").encode()
+    return data.translate(_BREAKS) if b"\n" in data or b"\r" in data else data
+
+
+_BREAKS = bytes.maketrans(b"\r\n", b"  ")
