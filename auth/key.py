@@ -56,5 +56,7 @@ def public_key(pem: str, allowed: tuple[str, ...] = ()) -> Key:
 
 def _narrow(family: tuple[str, ...], allowed: tuple[str, ...], what: str) -> tuple[str, ...]:
     if foreign := set(allowed) - set(family):
-        raise KeyConfigError(f"ROWCAST_JWT_ALGORITHMS: {', '.join(sorted(foreign))} cannot be verified with {what}, only {', '.join(family)}")
+        raise KeyConfigError(
+            f"ROWCAST_JWT_ALGORITHMS: {', '.join(sorted(foreign))} cannot be verified with {what}, only {', '.join(family)}"
+        )
     return allowed or family

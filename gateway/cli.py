@@ -91,7 +91,9 @@ def _settings(**overrides: Any) -> Settings:
 def _addresses(settings: Settings, *names: str) -> list[str]:
     found = {"DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}
     if missing := [name for name in names if not found[name]]:
-        raise SettingsError(f"{' and '.join(missing)} not set, and no `rowcast run` with embedded servers is running in {settings.data_dir}")
+        raise SettingsError(
+            f"{' and '.join(missing)} not set, and no `rowcast run` with embedded servers is running in {settings.data_dir}"
+        )
     return [found[name] or "" for name in names]
 
 
@@ -183,7 +185,7 @@ def token(
     """Prints a token signed with the configured secret."""
     settings = read().with_local_secret()
     if unknown := set(role) - ROLES:
-        raise SettingsError(f"--role {sorted(unknown)[0]}: there is customer, provider and admin")
+        raise SettingsError(f"--role {min(unknown)}: there is customer, provider and admin")
     now = int(time.time())
     try:
         claims: dict[str, Any] = {"sub": sub, "iat": now, "exp": now + int(duration(ttl).total_seconds())}
@@ -237,7 +239,7 @@ def tail(
     settings = read()
 
     async def work() -> bool:
-        async for event in follow.follow(url or f"http://{settings.host}:{settings.port}", names, token, since):
+        async for event in follow.follow(url or f"http://{settings.reachable_host}:{settings.port}", names, token, since):
             if output is Output.json:
                 sys.stdout.write(orjson.dumps({"id": event.id, "event": event.name, "data": orjson.Fragment(event.data)}).decode() + "\n")
                 sys.stdout.flush()

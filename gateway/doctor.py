@@ -79,19 +79,29 @@ async def _postgres(settings: Settings) -> AsyncIterator[Finding]:
         version = await connection.fetchval("show server_version")
         yield Finding("postgres", number >= _OLDEST_POSTGRES, f"Postgres {version}", "use Postgres 15 or newer")
         primary = not await connection.fetchval("select pg_is_in_recovery()")
-        yield Finding("primary", primary, "a primary" if primary else "a standby", "point DATABASE_URL at the primary: only there is order known")
+        yield Finding(
+            "primary", primary, "a primary" if primary else "a standby", "point DATABASE_URL at the primary: only there is order known"
+        )
         yield await _pooler(settings.database_url, connection)
         skew = abs((await connection.fetchval("select extract(epoch from clock_timestamp())::float8")) - time.time())
-        yield Finding("clocks", skew < 5, f"{skew:.1f} s apart from Postgres", "set the clocks with NTP: tokens expire by them", warning=True)
+        yield Finding(
+            "clocks", skew < 5, f"{skew:.1f} s apart from Postgres", "set the clocks with NTP: tokens expire by them", warning=True
+        )
         usage = await connection.fetchval("select pg_notification_queue_usage()")
         yield Finding(
-            "notification queue", usage < _QUEUE_ALARM, f"{usage:.0%} full", "end the session that listens inside a transaction: when it is full, commits fail"
+            "notification queue",
+            usage < _QUEUE_ALARM,
+            f"{usage:.0%} full",
+            "end the session that listens inside a transaction: when it is full, commits fail",
         )
         prepared = int(await connection.fetchval("show max_prepared_transactions"))
         if prepared and settings.notify != "never":
             yield Finding(
-                "two-phase commit", False, f"max_prepared_transactions is {prepared}",
-                "if published tables are written in transactions that are prepared, set ROWCAST_NOTIFY=never: Postgres refuses PREPARE after NOTIFY", warning=True,
+                "two-phase commit",
+                False,
+                f"max_prepared_transactions is {prepared}",
+                "if prepared transactions write published tables, set ROWCAST_NOTIFY=never: Postgres refuses PREPARE after NOTIFY",
+                warning=True,
             )
         async for finding in _triggers(connection, settings):
             yield finding
@@ -137,7 +147,9 @@ async def _triggers(connection: Connection, settings: Settings) -> AsyncIterator
         yield Finding("streams", False, str(error), "mend the declaration or the table")
         return
     for capture in wanted:
-        definition = await connection.fetchval("select definition from rowcast.shape where relation = $1 and retired_at is null", capture.relation)
+        definition = await connection.fetchval(
+            "select definition from rowcast.shape where relation = $1 and retired_at is null", capture.relation
+        )
         placed = await in_place(connection, capture.relation)
         if not placed:
             detail = "the trigger is missing or disabled"

@@ -16,7 +16,6 @@ from gateway.settings import Settings
 from streams.catalog import Catalog
 
 
-
 class MigrateError(Exception):
     """Postgres is not as the declarations say."""
 
@@ -87,7 +86,8 @@ async def captures(connection: Connection, plan: Plan) -> list[Capture]:
 async def _number(connection: Connection) -> list[str]:
     await connection.execute("create schema if not exists rowcast")
     await connection.execute(
-        "create table if not exists rowcast.migration (number integer primary key, name text not null, applied_at timestamptz default now());"
+        "create table if not exists rowcast.migration"
+        " (number integer primary key, name text not null, applied_at timestamptz not null default now());"
         "create table if not exists rowcast.installed (name text primary key, definition text not null)"
     )
     applied = {row["number"] for row in await connection.fetch("select number from rowcast.migration")}
@@ -142,9 +142,9 @@ async def _captures(connection: Connection, plan: Plan) -> list[str]:
         await connection.execute(capture.statements(shape))
         streams = ", ".join(s.name for s in capture.streams)
         changed.append(f"trigger on {capture.relation} ({streams}){' again' if row else ''}")
-    for relation in await connection.fetch("select relation from rowcast.shape where retired_at is null order by relation"):
-        if relation[0] not in plan.catalog.by_table():
-            changed.append(await _retire(connection, relation[0]))
+    for row in await connection.fetch("select relation from rowcast.shape where retired_at is null order by relation"):
+        if row["relation"] not in plan.catalog.by_table():
+            changed += [await _retire(connection, row["relation"])]
     return changed
 
 

@@ -11,12 +11,11 @@ import signal
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Coroutine
 from contextlib import ExitStack
 from typing import Any
 
+import httpx2
 import uvloop
 from honcho.manager import Manager
 from rich.console import Console
@@ -98,15 +97,15 @@ def _supervise(settings: Settings, demo: bool, out: Console) -> int:
 
 
 def _announce(settings: Settings, out: Console) -> None:
-    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
-    base = f"http://{host}:{settings.port}"
+    base = f"http://{settings.reachable_host}:{settings.port}"
     deadline = time.monotonic() + _READY_SECONDS
     while time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(f"{base}/readyz", timeout=2):
+            if httpx2.get(f"{base}/readyz", timeout=2).is_success:
                 break
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.1)
+        except httpx2.TransportError:
+            pass
+        time.sleep(0.1)
     else:
         out.print(f"[red]{base}/readyz does not answer: see the lines above[/red]")
         return

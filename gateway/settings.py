@@ -71,6 +71,11 @@ class Settings(BaseSettings):
     demo: bool = True
 
     @property
+    def reachable_host(self) -> str:
+        """The address under which this machine reaches itself."""
+        return "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host  # noqa: S104 - compared, not bound
+
+    @property
     def secret_file(self) -> Path:
         return self.data_dir / "jwt-secret"
 

@@ -52,9 +52,7 @@ def migrations() -> list[tuple[int, str, str]]:
 
 def functions(notify: str) -> str:
     """Returns functions.sql with the bell hung up: `notify` is always, armed or never."""
-    return text("functions.sql").format(
-        ring=_RING[notify], lock_class=LOCK_CLASS, sequencer_lock=SEQUENCER_LOCK, lane_bits=LANE_BITS
-    )
+    return text("functions.sql").format(ring=_RING[notify], lock_class=LOCK_CLASS, sequencer_lock=SEQUENCER_LOCK, lane_bits=LANE_BITS)
 
 
 def identifier(name: str) -> str:

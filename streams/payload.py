@@ -6,10 +6,10 @@
 - Data is one line: JSON text carries no raw line break inside a string, so those of a `json` column's layout may go.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -44,9 +44,7 @@ class Shape:
     def decode(relation: str, streams: str) -> "Shape":
         """Reads what the migrator wrote to `rowcast.shape`."""
         schema, _, table = relation.partition(".")
-        feeds = (
-            Feed(each["stream"], each["broadcast"], each["view"], orjson.dumps(each["columns"])) for each in orjson.loads(streams)
-        )
+        feeds = (Feed(each["stream"], each["broadcast"], each["view"], orjson.dumps(each["columns"])) for each in orjson.loads(streams))
         return Shape(schema, table, tuple(feeds))
 
     @staticmethod
@@ -55,6 +53,12 @@ class Shape:
         return orjson.dumps(
             [{"stream": s.name, "broadcast": s.broadcast, "view": view, "columns": columns} for s, view, columns in streams]
         ).decode()
+
+
+class Row(Protocol):
+    """A row of the Postgres log, read by column name."""
+
+    def __getitem__(self, name: str, /) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ class Change:
     committed_at: datetime
 
     @staticmethod
-    def read(row: Mapping[str, Any]) -> "Change":
+    def read(row: Row) -> "Change":
         """Makes a change of a row of the Postgres log."""
         return Change(
             row["position"],

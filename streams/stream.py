@@ -58,7 +58,9 @@ class Stream:
             raise DeclarationError(f"stream {self.name}: table must be schema.table, not {self.table!r}")
         channel = _CHANNEL.fullmatch(self.channel)
         if channel is None:
-            raise DeclarationError(f"stream {self.name}: channel {self.channel!r} is neither a name nor name-{{user_id}} nor name-{{provider_id}}")
+            raise DeclarationError(
+                f"stream {self.name}: channel {self.channel!r} is neither a name nor name-{{user_id}} nor name-{{provider_id}}"
+            )
         if (channel[2] is None) != (self.owner is None):
             raise DeclarationError(f"stream {self.name}: a channel with a placeholder needs an owner column, and the other way round")
         for what, names in (("columns", self.columns), ("key", self.key)):

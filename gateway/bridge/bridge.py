@@ -140,7 +140,9 @@ class Bridge:
             await connection.execute(sql.statement("adopt_timeline"), life["epoch"])
 
     async def _begin_epoch(self, connection: Connection, reason: str, position: int) -> None:
-        log.error("a new epoch begins", reason=reason, epoch=await connection.fetchval("select rowcast.begin_epoch($1, $2)", reason, position))
+        log.error(
+            "a new epoch begins", reason=reason, epoch=await connection.fetchval("select rowcast.begin_epoch($1, $2)", reason, position)
+        )
 
 
 def _leaves(group: BaseException) -> list[BaseException]:

@@ -17,7 +17,7 @@ _RETRY_SECONDS = 0.5
 
 async def acquire(listener: Listener) -> None:
     """Waits until this process is the active bridge."""
-    while not await listener.fetchval("select pg_try_advisory_lock($1, $2)", sql.LOCK_CLASS, sql.LEASE_LOCK):
+    while not await listener.fetchval("select pg_try_advisory_lock($1, $2)", sql.LOCK_CLASS, sql.LEASE_LOCK):  # noqa: ASYNC110 - it happens in Postgres
         await asyncio.sleep(_RETRY_SECONDS)
 
 

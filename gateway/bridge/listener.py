@@ -25,7 +25,7 @@ class ListenerLost(Exception):
 
 
 async def connect(url: str, name: str, **server_settings: str) -> Connection:
-    """Opens a connection for the bridge: durable commits, a fresh snapshot per statement, no stale plans, dead peers noticed by Postgres."""
+    """Opens a connection for the bridge: durable commits, a fresh snapshot per statement, dead peers noticed by Postgres."""
     return await asyncpg.connect(
         url,
         timeout=10,

@@ -12,7 +12,6 @@ from typing import Any
 import asyncpg
 
 import sql
-from gateway import wire
 from gateway.wire import Entry
 from streams.payload import Change, Shape, deliveries
 
@@ -103,4 +102,3 @@ class Archive:
             return await self._pool.fetch(sql.statement(name), *args, timeout=_TIMEOUT_SECONDS)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             raise ArchiveUnavailable from error
-

@@ -4,10 +4,10 @@
 - Redis is a cache. Whatever is odd about it (another life, a shorter log, no answer) means: ask Postgres.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
+from typing import Any, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -60,8 +60,8 @@ class Backlog:
     async def head(self) -> Head:
         """Returns the end of the log. Raises BacklogUnavailable if nobody knows it."""
         try:
-            epoch, position = await self._redis.hmget(wire.META, "epoch", "position")
-            if epoch is not None:
+            epoch, position = await cast("Awaitable[list[bytes | None]]", self._redis.hmget(wire.META, "epoch", "position"))
+            if epoch is not None and position is not None:
                 return Head(epoch.decode(), int(position))
         except (RedisError, OSError):
             pass

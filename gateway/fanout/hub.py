@@ -175,9 +175,9 @@ class Hub:
     def dispatch(self, entry: Entry) -> bool:
         """Offers an entry to its channel's subscribers; False, and nothing offered, if something before it is missing."""
         channel = self._channels.get(entry.channel)
-        if channel is None or entry.position <= channel.position and channel.chained:
+        if channel is None or (entry.position <= channel.position and channel.chained):
             return True
-        if entry.epoch != self.epoch or channel.chained and entry.previous > channel.position:
+        if entry.epoch != self.epoch or (channel.chained and entry.previous > channel.position):
             return False
         self._offer(channel, entry)
         self.position = max(self.position, entry.position)
@@ -243,7 +243,7 @@ class Hub:
         through = head.position
         for first in range(0, len(names), _REPAIR_CHANNELS):
             some = names[first : first + _REPAIR_CHANNELS]
-            after = min(min(channels[name].position for name in some), start)
+            after = min(start, *(channels[name].position for name in some))
             while True:
                 page = await self._backlog.read(some, self.epoch, after)
                 if page.lost:

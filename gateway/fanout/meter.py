@@ -15,7 +15,9 @@ class Meter:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._connections = Gauge("rowcast_connections", "Open streams", registry=self.registry)
-        self._subscriptions = Gauge("rowcast_subscriptions", "Open streams by name; one connection may have several", ["stream"], registry=self.registry)
+        self._subscriptions = Gauge(
+            "rowcast_subscriptions", "Open streams by name; one connection may have several", ["stream"], registry=self.registry
+        )
         self._connects = Counter("rowcast_connects", "Streams opened", registry=self.registry)
         self._events = Counter("rowcast_events", "Events that arrived from the bridge", ["stream"], registry=self.registry)
         self._deliveries = Counter("rowcast_deliveries", "Events offered to subscribers", ["stream"], registry=self.registry)
@@ -23,8 +25,12 @@ class Meter:
         self._endings = Counter("rowcast_endings", "Why streams ended", ["reason"], registry=self.registry)
         self._repairs = Counter("rowcast_repairs", "Times the tail may have missed something and read the log", registry=self.registry)
         self._refusals = Counter("rowcast_refusals", "Requests refused, by status", ["status"], registry=self.registry)
-        self.lag_positions = Gauge("rowcast_bridge_lag_positions", "Positions in Postgres that Redis does not have yet", registry=self.registry)
-        self.lag_seconds = Gauge("rowcast_bridge_lag_seconds", "Age of the oldest such position, or of the bridge's silence", registry=self.registry)
+        self.lag_positions = Gauge(
+            "rowcast_bridge_lag_positions", "Positions in Postgres that Redis does not have yet", registry=self.registry
+        )
+        self.lag_seconds = Gauge(
+            "rowcast_bridge_lag_seconds", "Age of the oldest such position, or of the bridge's silence", registry=self.registry
+        )
 
     def connected(self, subscriber: Subscriber) -> None:
         self._connections.inc()

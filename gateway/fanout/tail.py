@@ -80,10 +80,10 @@ class Tail:
         """Reads until cancelled; connects again whatever happens."""
         failures = 0
         while True:
-            connection = self._pool.make_connection()
+            connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
             try:
                 async with asyncio.timeout(10):
-                    await connection.connect()
+                    await connection.connect()  # type: ignore[no-untyped-call]
                 await self._resume(connection)
                 self.connected = True
                 failures = 0

@@ -1,8 +1,9 @@
 """The web process: routes, what they share, and how it starts and ends."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -20,6 +21,9 @@ from gateway.fanout.meter import Meter
 from gateway.http import error, health, stream
 from gateway.settings import Settings, SettingsError
 from streams.catalog import Catalog, load
+
+_DRAIN_SHARE = 0.8
+"""Endings are spread over this share of the drain window; the rest is for their bytes to leave."""
 
 
 def create(settings: Settings, catalog: Catalog | None = None) -> Starlette:
@@ -39,12 +43,19 @@ def create(settings: Settings, catalog: Catalog | None = None) -> Starlette:
     )
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        task = asyncio.create_task(hub.run())
-        task.add_done_callback(_end_loudly)
-        yield
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    async def lifespan(app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
+        running = asyncio.create_task(hub.run())
+        running.add_done_callback(_end_loudly)
+        draining: list[asyncio.Task[None]] = []
+
+        def drain() -> None:
+            if not draining:
+                draining.append(asyncio.create_task(hub.drain(settings.drain.total_seconds() * _DRAIN_SHARE)))
+
+        yield {"drain": drain}
+        for task in (running, *draining):
+            task.cancel()
+        await asyncio.gather(running, *draining, return_exceptions=True)
         await archive.close()
         await redis.aclose()
 

@@ -1,12 +1,12 @@
 """What can be wrong with a request, and how it is answered: RFC 9457 problems, RFC 6750 challenges.
 
-    Problem
-    ├── Malformed        400
-    ├── Unauthenticated  401
-    ├── Forbidden        403
-    ├── NotFound         404
-    ├── MethodNotAllowed 405
-    └── Unavailable      503
+Problem
+├── Malformed        400
+├── Unauthenticated  401
+├── Forbidden        403
+├── NotFound         404
+├── MethodNotAllowed 405
+└── Unavailable      503
 """
 
 from collections.abc import Mapping

@@ -2,12 +2,13 @@
 
 import copy
 import logging
-import socket
+import signal
 from urllib.parse import parse_qsl, urlencode
 
 import uvicorn
 from sse_starlette.sse import AppStatus
 from starlette.applications import Starlette
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
 from gateway.http.app import create
@@ -16,19 +17,12 @@ from gateway.settings import Settings, read
 _SECRETS = frozenset({"ticket", "access_token", "token"})
 
 
-class Server(uvicorn.Server):
-    """Drains the hub before uvicorn waits for its connections."""
+class Protocol(HttpToolsProtocol):
+    """uvicorn tells each connection that the server shuts down; the first to hear it lets the application drain."""
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for server in self.servers:
-            server.close()
-        for each in sockets or []:
-            each.close()
-        app = self.config.loaded_app
-        while not isinstance(app, Starlette):
-            app = app.app
-        await app.state.hub.drain(app.state.settings.drain.total_seconds() * 0.8)
-        await super().shutdown(sockets)
+    def shutdown(self) -> None:
+        super().shutdown()
+        self.app_state["drain"]()
 
 
 class RedactQuery(logging.Filter):
@@ -46,33 +40,36 @@ class RedactQuery(logging.Filter):
 
 def application() -> Starlette:
     """Builds the application from the environment: what a worker process calls."""
+    AppStatus.enable_automatic_graceful_drain = False
     return create(read())
 
 
 def serve(settings: Settings, workers: int = 1) -> None:
     """Serves until SIGTERM or SIGINT, then drains and returns. Raises OSError if the port is taken."""
-    AppStatus.disable_automatic_graceful_drain()
+    # Streams end by our own drain, not by sse-starlette's.
+    AppStatus.enable_automatic_graceful_drain = False
+    # uvicorn raises SIGTERM again when it has shut down; without this the exit code would be the signal's.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     config = uvicorn.Config(
         application if workers > 1 else create(settings),
         factory=workers > 1,
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=Protocol,
+        lifespan="on",
         workers=workers,
         log_level=settings.log_level,
         log_config=_log_config(),
-        access_log=True,
-        date_header=True,
         server_header=False,
         timeout_keep_alive=5,
-        timeout_graceful_shutdown=max(1, int(settings.drain.total_seconds())),
+        timeout_graceful_shutdown=max(1, round(settings.drain.total_seconds())),
     )
     listening = config.bind_socket()
     if workers > 1:
-        Multiprocess(config, target=Server(config).run, sockets=[listening]).run()
+        Multiprocess(config, sockets=[listening]).run()
     else:
-        Server(config).run(sockets=[listening])
+        uvicorn.Server(config).run(sockets=[listening])
 
 
 def _log_config() -> dict[str, object]:

@@ -102,11 +102,12 @@ def _format(request: Request) -> str:
 async def _since(request: Request, hub: Hub) -> tuple[Cursor | None, str | None]:
     """Returns the cursor to go on from, or why there is none. Header over query (Mercure spec §reconciliation)."""
     query = request.query_params
-    text = next((v for v in (request.headers.get("last-event-id"), query.get("lastEventId"), query.get("last_event_id")) if v is not None), "")
+    text = next(
+        (v for v in (request.headers.get("last-event-id"), query.get("lastEventId"), query.get("last_event_id")) if v is not None), ""
+    )
     if not text:
         return None, None
     if text == "earliest":
         return await hub.earliest(), None
     cursor = Cursor.parse(text)
     return cursor, None if cursor else "unknown-id"
-

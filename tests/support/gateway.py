@@ -18,8 +18,8 @@ from auth.token import sign
 from gateway.bridge.bridge import Bridge
 from gateway.fanout.hub import Hub
 from gateway.http.app import create
-from gateway.http.server import Server
-from gateway.settings import Settings
+from gateway.http.server import Protocol
+from gateway.settings import Settings, read
 from streams.catalog import Catalog
 from tests.support import sse
 from tests.support.servers import Servers
@@ -30,7 +30,7 @@ SECRET = "a secret for tests that is long enough, and not one byte more"
 def settings(servers: Servers, **changes: Any) -> Settings:
     """Returns the settings of a test's gateway, nothing read from outside."""
     given = {"database_url": servers.database_url, "redis_url": servers.redis_url, "jwt_secret": SECRET, "port": 0, "drain": "1s"} | changes
-    return Settings(_env_file=None, **given)  # type: ignore[call-arg]
+    return read(**given)
 
 
 def token(sub: object = "1", role: str | None = "customer", ttl: float = 3600, **claims: Any) -> str:
@@ -55,7 +55,9 @@ class Web:
     async def request(self, path: str, headers: Mapping[str, str] | None = None, **options: Any) -> sse.Stream:
         return await sse.request(self.host, self.port, path, headers, **options)
 
-    async def open(self, streams: str = "bookings", sub: object = "1", role: str | None = "customer", since: str | None = None, **claims: Any) -> sse.Stream:
+    async def open(
+        self, streams: str = "bookings", sub: object = "1", role: str | None = "customer", since: str | None = None, **claims: Any
+    ) -> sse.Stream:
         """Opens streams as a user; `since` is the Last-Event-ID. The caller closes."""
         headers = {"Authorization": f"Bearer {token(sub, role, **claims)}"} | ({"Last-Event-ID": since} if since else {})
         stream = await self.request(f"/streams/{streams}", headers)
@@ -75,9 +77,11 @@ class Web:
 @asynccontextmanager
 async def web(servers: Servers, catalog: Catalog | None = None, **changes: Any) -> AsyncIterator[Web]:
     """Serves the application on a free port, as `rowcast web` does."""
-    AppStatus.disable_automatic_graceful_drain()
+    AppStatus.enable_automatic_graceful_drain = False
     app = create(settings(servers, **changes), catalog)
-    server = Server(uvicorn.Config(app, host="127.0.0.1", port=0, http="httptools", log_level="warning", timeout_graceful_shutdown=3, lifespan="on"))
+    server = uvicorn.Server(
+        uvicorn.Config(app, host="127.0.0.1", port=0, http=Protocol, log_level="warning", timeout_graceful_shutdown=3, lifespan="on")
+    )
     # Signals belong to pytest.
     server.capture_signals = contextlib.nullcontext  # type: ignore[assignment, method-assign]
     task = asyncio.create_task(server.serve())

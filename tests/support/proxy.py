@@ -84,7 +84,8 @@ class Proxy:
 async def proxied(url: str) -> AsyncIterator[Proxy]:
     """Starts a proxy in front of the server of an address."""
     parts = urlsplit(url)
-    assert parts.hostname and parts.port
+    assert parts.hostname
+    assert parts.port
     proxy = Proxy(parts.hostname, parts.port)
     server = await asyncio.start_server(proxy._serve, "127.0.0.1", 0)
     proxy.port = server.sockets[0].getsockname()[1]

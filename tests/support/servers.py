@@ -51,7 +51,8 @@ async def _prepare_template(url: str) -> None:
 def running(directory: Path) -> Iterator[Servers]:
     """Starts the run's servers, with the template migrated and filled with the examples."""
     with embedded.start(directory, settings=FAST) as servers:
-        assert servers.database_url and servers.redis_url
+        assert servers.database_url
+        assert servers.redis_url
         asyncio.run(_prepare_template(servers.database_url))
         yield Servers(servers.database_url, servers.redis_url)
 

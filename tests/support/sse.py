@@ -148,7 +148,13 @@ def parse(block: bytes, first: bool) -> Event:
 
 
 async def request(
-    host: str, port: int, path: str, headers: Mapping[str, str] | None = None, method: str = "GET", body: bytes = b"", receive_buffer: int = 0
+    host: str,
+    port: int,
+    path: str,
+    headers: Mapping[str, str] | None = None,
+    method: str = "GET",
+    body: bytes = b"",
+    receive_buffer: int = 0,
 ) -> Stream:
     """Sends a request and returns the response: its head read, its body yet to come (read already unless it is a stream)."""
     limit = {"limit": 2**27}
