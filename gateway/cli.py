@@ -14,7 +14,6 @@ import orjson
 import typer
 from redis.exceptions import RedisError
 from rich.console import Console
-from rich.table import Table
 
 import sql
 from auth.token import ROLES, TokenError, sign
@@ -210,11 +209,10 @@ def streams(as_sql: Annotated[bool, typer.Option("--sql", help="Print what migra
     if as_sql:
         sys.stdout.write(asyncio.run(_captures_sql(settings)))
         return
-    table = Table("stream", "table", "owner", "roles", "channel", "columns", box=None, pad_edge=False)
     for stream in catalog.values():
-        roles = ", ".join(sorted(stream.roles)) or "any user"
-        table.add_row(stream.name, stream.table, stream.owner or "-", roles, stream.channel, ", ".join(stream.columns))
-    out.print(table)
+        out.print(f"[bold]{stream.name}[/bold]  {stream.table}, for {' or '.join(sorted(stream.roles)) or 'any user'}")
+        out.print(f"    channel  {stream.channel}" + (f"  (owner: {stream.owner})" if stream.owner else ""), markup=False)
+        out.print(f"    columns  {', '.join(stream.columns)}", markup=False)
 
 
 async def _captures_sql(settings: Settings) -> str:

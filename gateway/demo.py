@@ -21,7 +21,8 @@ async def run(database_url: str) -> None:
                 )
             else:
                 await connection.execute(
-                    "update bookings set status = $1 where id = (select id from bookings where customer_id = $2 order by random() limit 1)",
+                    "update bookings set status = $1 where status <> $1 and id ="
+                    " (select id from bookings where customer_id = $2 and status <> $1 order by random() limit 1)",
                     random.choice(_STATUSES),
                     1 if turn % 2 == 0 else random.randint(2, 8),
                 )

@@ -21,7 +21,7 @@ from honcho.manager import Manager
 from rich.console import Console
 
 from auth.token import sign
-from gateway import embedded, migrator
+from gateway import datadir, embedded, migrator
 from gateway.bridge.listener import connect
 from gateway.migrator import Plan
 from gateway.settings import Settings
@@ -69,7 +69,7 @@ async def _migrate(settings: Settings, examples: bool) -> list[str]:
 
 def _with_secret(settings: Settings) -> Settings:
     if not settings.jwt_secret and not settings.jwt_public_key and not settings.secret_file.exists():
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        datadir.claim(settings.data_dir)
         handle = os.open(settings.secret_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w") as file:
             file.write(secrets.token_urlsafe(48))

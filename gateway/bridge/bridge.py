@@ -27,6 +27,9 @@ _TICK_SECONDS = 0.5
 """The floor under a lost bell."""
 _RECLAIM_SECONDS = 1.0
 
+_RECOVERABLE = (asyncpg.PostgresError, asyncpg.InterfaceError, ListenerLost, RedisError, OSError, TimeoutError)
+_UNDEFINED = (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError, asyncpg.InvalidSchemaNameError)
+
 log = structlog.get_logger()
 
 
@@ -54,12 +57,15 @@ class Bridge:
                     await lease.acquire(listener)
                     log.info("this bridge is active")
                     await self.lead(listener)
-            except* (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError, asyncpg.InvalidSchemaNameError) as group:
-                raise NotMigrated from group
-            except* (asyncpg.PostgresError, asyncpg.InterfaceError, ListenerLost, RedisError, OSError, TimeoutError) as group:
+            except (*_RECOVERABLE, ExceptionGroup) as error:
+                leaves = _leaves(error)
+                if any(isinstance(leaf, _UNDEFINED) for leaf in leaves):
+                    raise NotMigrated from error
+                if not all(isinstance(leaf, _RECOVERABLE) for leaf in leaves):
+                    raise
                 failures = 0 if time.monotonic() - started > 10 else failures + 1
                 pause = random.uniform(0, min(3.0, 0.1 * 2**failures))
-                log.warning("bridge starts again", errors=_names(group), retry_seconds=round(pause, 2))
+                log.warning("bridge starts again", errors=", ".join(dict.fromkeys(map(repr, leaves))), retry_seconds=round(pause, 2))
                 await asyncio.sleep(pause)
 
     async def lead(self, listener: Listener) -> None:
@@ -127,16 +133,18 @@ class Bridge:
             await self._begin_epoch(connection, "restored", life["position"])
             return
         try:
-            await publisher.begin()
+            place = await publisher.begin()
         except EpochLost as lost:
             await self._begin_epoch(connection, "commits were lost", lost.position)
             return
         except (RedisError, OSError):
-            if not life["same_timeline"]:
-                # A failover, and no witness that it lost nothing.
-                await self._begin_epoch(connection, "failover", life["position"])
+            place = None
+        if life["same_timeline"]:
             return
-        if not life["same_timeline"]:
+        if place is None or place.begun:
+            # A failover, and no witness that it lost nothing.
+            await self._begin_epoch(connection, "failover", life["position"])
+        else:
             await connection.execute(sql.statement("adopt_timeline"), life["epoch"])
 
     async def _begin_epoch(self, connection: Connection, reason: str, position: int) -> None:
@@ -149,10 +157,6 @@ def _leaves(group: BaseException) -> list[BaseException]:
     if isinstance(group, BaseExceptionGroup):
         return [leaf for each in group.exceptions for leaf in _leaves(each)]
     return [group]
-
-
-def _names(group: BaseException) -> str:
-    return ", ".join(dict.fromkeys(f"{type(leaf).__name__}: {leaf}" for leaf in _leaves(group)))
 
 
 async def run_until(bridge: Bridge, stop: asyncio.Event) -> None:

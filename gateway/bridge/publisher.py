@@ -40,11 +40,12 @@ def redis_client(url: str) -> "Redis":
 
 @dataclass
 class Place:
-    """Where Redis stands: the life of its logs, and the last position they have."""
+    """Where Redis stands: the life of its logs, and the last position they have; `begun` if it was empty until now."""
 
     epoch: str
     life: str
     position: int
+    begun: bool = False
 
 
 class EpochLost(Exception):
@@ -125,7 +126,7 @@ class Publisher:
     async def _ask(self, epoch: str, start: int, end_life: str = "") -> Place:
         new_life = secrets.token_hex(4)
         life, position = await self._begin(keys=[wire.META], args=[epoch, new_life, start, wire.META_TTL_SECONDS, end_life])
-        return Place(epoch, life.decode(), int(position))
+        return Place(epoch, life.decode(), int(position), begun=life.decode() == new_life)
 
     async def append(self, place: Place, changes: list[Change], shapes: list[int]) -> None:
         """Appends and publishes consecutive changes; on GAP or EPOCH nothing, and the next round begins again."""

@@ -75,7 +75,7 @@ class Backlog:
         """Returns what the channels had after a position. Raises BacklogUnavailable if nobody knows."""
         try:
             page = await self._from_redis(channels, epoch, after, limit)
-        except (RedisError, OSError):
+        except (RedisError, OSError, ValueError):
             page = None
         if page is not None:
             return page

@@ -35,7 +35,7 @@ class Cursor:
     def parse(text: str) -> "Cursor | None":
         """Reads an id of ours; None for anything else."""
         match = _ID.fullmatch(text)
-        return Cursor(match[1], int(match[2]), match[3]) if match and match[0].isascii() else None
+        return Cursor(match[1], int(match[2]), match[3]) if match else None
 
 
 def encode(entry: Entry, format: str, more: bool = False) -> bytes:

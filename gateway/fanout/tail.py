@@ -157,11 +157,13 @@ class Tail:
         kind = message[0]
         if kind == b"message":
             channel = message[1].decode()
-            if channel == wire.HEAD:
-                complete = self._hub.beat(Beat.decode(message[2]))
-            else:
-                complete = self._hub.dispatch(wire.decode_published(channel, message[2]))
-            if not complete:
+            try:
+                heard = Beat.decode(message[2]) if channel == wire.HEAD else wire.decode_published(channel, message[2])
+            except (ValueError, TypeError):
+                # Somebody else publishes here. What may be missing for it, the chain will tell.
+                log.warning("a message that is not ours", channel=channel)
+                return
+            if not (self._hub.beat(heard) if isinstance(heard, Beat) else self._hub.dispatch(heard)):
                 await self._hub.repair()
         elif kind == b"subscribe":
             confirmed = self._confirmed.get(message[1].decode())
