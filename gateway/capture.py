@@ -3,11 +3,14 @@
 - One trigger a table, whatever the number of its streams; streams with the same columns share a view of the row.
 - Owners and columns become static SQL. A column that is not listed is never read.
 - A row's size is known before its JSON is made: what is too large is left out, and its key goes alone.
+- A view is a type of our own that depends on no type of the user's: what is not Postgres' own goes into it as JSON.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import orjson
 
 import sql
 from streams.payload import Shape
@@ -15,8 +18,26 @@ from streams.stream import Stream
 
 _MEASURABLE = frozenset({"text", "varchar", "bpchar", "bytea"})
 """Types whose full size `octet_length` reads without unpacking the value."""
+_FIXED = frozenset(
+    {"bool", "int2", "int4", "int8", "float4", "float8", "oid", "uuid", "date", "time", "timetz", "timestamp", "timestamptz", "interval"}
+)
 _COMPRESSED = 8
 """A packed value of another type counts as this many times its stored size."""
+_RENDERINGS = {
+    "timezone = 'UTC'": frozenset({"timestamptz", "timetz"}),
+    "intervalstyle = 'postgres'": frozenset({"interval"}),
+    "bytea_output = 'hex'": frozenset({"bytea"}),
+    "extra_float_digits = 1": frozenset({"float4", "float8"}),
+}
+"""Settings of the writer's session that would change a value's JSON, and the types that they matter to. Each costs a call 1 µs."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's type by name, and whether it is one of Postgres' own."""
+
+    type: str
+    builtin: bool = True
 
 
 @dataclass(frozen=True)
@@ -25,7 +46,8 @@ class Capture:
 
     relation: str
     streams: tuple[Stream, ...]
-    columns: Mapping[str, str]
+    columns: Mapping[str, Column]
+    notify: str
     max_bytes: int
 
     @property
@@ -36,51 +58,65 @@ class Capture:
     def shape(self) -> str:
         """The streams with their views and columns, for `rowcast.shape`."""
         return Shape.encode(
-            [(s, self._views.index(s.columns), [{"name": c, "type": self.columns[c]} for c in s.columns]) for s in self.streams]
+            [(s, self._views.index(s.columns), [{"name": c, "type": self.columns[c].type} for c in s.columns]) for s in self.streams]
         )
 
     def statements(self, shape: int) -> str:
-        """Returns the SQL that installs functions and triggers."""
-        first = self.streams[0]
-        function = _function(self.relation)
+        """Returns the SQL that installs types, function and triggers."""
+        key = self.streams[0].key
         return sql.text("capture.sql").format(
-            function=sql.identifier(f"capture_{function}"),
-            truncate_function=sql.identifier(f"truncate_{function}"),
+            views="".join(
+                f"create type rowcast.view_{shape}_{number} as (\n    {self._fields(columns)}\n);\n"
+                for number, columns in enumerate(self._views)
+            ),
+            function=function(self.relation),
             relation=quoted(self.relation),
             shape=shape,
-            new_key=_key("new", first.key),
-            old_key=_key("old", first.key),
-            new_views=", ".join(self._view("new", columns) for columns in self._views),
-            old_views=", ".join(self._view("old", columns) for columns in self._views),
+            settings="".join(f" set {setting}" for setting, types in _RENDERINGS.items() if self._renders(types)),
+            lane_bits=sql.LANE_BITS,
+            ring=sql.ring(self.notify),
+            new_key=_key("new", key),
+            old_key=_key("old", key),
+            new_views=", ".join(self._view("new", shape, number) for number in range(len(self._views))),
+            old_views=", ".join(self._view("old", shape, number) for number in range(len(self._views))),
             new_channels=", ".join(_channel("new", s) for s in self.streams),
             old_channels=", ".join(_channel("old", s) for s in self.streams),
             broadcasts=", ".join(f"{sql.literal(s.broadcast)}::text" for s in self.streams),
+            size=" + ".join(
+                f"coalesce(octet_length({row}[{number}]), 0)" for row in ("v_new", "v_old") for number in range(1, len(self._views) + 1)
+            ),
         )
 
     @property
     def _views(self) -> Sequence[tuple[str, ...]]:
         return list(dict.fromkeys(s.columns for s in self.streams))
 
-    def _view(self, row: str, columns: tuple[str, ...]) -> str:
-        listed = ", ".join(f"{row}.{sql.identifier(c)}" for c in columns)
-        sizes = " + ".join(filter(None, (self._size(f"{row}.{sql.identifier(c)}", self.columns[c]) for c in columns))) or "0"
-        return (
-            f"case when {sizes} <= {self.max_bytes} then (select case when octet_length(w.j) <= {self.max_bytes} then w.j end"
-            f" from (select row_to_json(v)::text as j from (select {listed}) v) w) end"
-        )
+    def _fields(self, columns: tuple[str, ...]) -> str:
+        types = ((c, f"pg_catalog.{sql.identifier(self.columns[c].type)}" if self.columns[c].builtin else "json") for c in columns)
+        return ",\n    ".join(f"{sql.identifier(name)} {type_name}" for name, type_name in types)
 
-    @staticmethod
-    def _size(column: str, type_name: str) -> str | None:
+    def _renders(self, types: frozenset[str]) -> bool:
+        used = [self.columns[c] for columns in self._views for c in columns]
+        return any(not column.builtin or column.type.removeprefix("_") in types for column in used)
+
+    def _view(self, row: str, shape: int, number: int) -> str:
+        columns = self._views[number]
+        values = ", ".join(self._value(row, c) for c in columns)
+        sizes = " + ".join(filter(None, (self._size(row, c) for c in columns))) or "0"
+        json = f"row_to_json(row({values})::rowcast.view_{shape}_{number})::text"
+        return f"case when {sizes} <= {self.max_bytes} then {json} end"
+
+    def _value(self, row: str, column: str) -> str:
+        value = f"{row}.{sql.identifier(column)}"
+        return value if self.columns[column].builtin else f"to_json({value})"
+
+    def _size(self, row: str, column: str) -> str | None:
+        value, type_name = f"{row}.{sql.identifier(column)}", self.columns[column].type
         if type_name in _MEASURABLE:
-            return f"coalesce(octet_length({column}), 0)"
+            return f"coalesce(octet_length({value}), 0)"
         if type_name in _FIXED:
             return None
-        return f"coalesce(pg_column_size({column}) * case when pg_column_compression({column}) is null then 1 else {_COMPRESSED} end, 0)"
-
-
-_FIXED = frozenset(
-    {"bool", "int2", "int4", "int8", "float4", "float8", "oid", "uuid", "date", "time", "timetz", "timestamp", "timestamptz", "interval"}
-)
+        return f"coalesce(pg_column_size({value}) * case when pg_column_compression({value}) is null then 1 else {_COMPRESSED} end, 0)"
 
 
 def quoted(relation: str) -> str:
@@ -89,19 +125,26 @@ def quoted(relation: str) -> str:
     return f"{sql.identifier(schema)}.{sql.identifier(table)}"
 
 
-def functions_of(relation: str) -> tuple[str, str]:
-    """Returns the quoted names of the two trigger functions of a table."""
-    function = _function(relation)
-    return sql.identifier(f"capture_{function}"), sql.identifier(f"truncate_{function}")
-
-
-def _function(relation: str) -> str:
+def function(relation: str) -> str:
+    """Returns the quoted name of a table's trigger function."""
     name = relation.replace(".", "_")
-    return name if len(name.encode()) <= 50 else f"{name[:20]}_{hashlib.sha256(relation.encode()).hexdigest()[:12]}"
+    return sql.identifier(
+        f"capture_{name}" if len(name.encode()) <= 50 else f"capture_{name[:20]}_{hashlib.sha256(relation.encode()).hexdigest()[:12]}"
+    )
+
+
+def drop_views(shape: int, streams: str) -> str:
+    """Returns the SQL that removes the view types of a shape, given its `streams` as `rowcast.shape` has them."""
+    views = sorted({each["view"] for each in orjson.loads(streams)})
+    return "".join(f"drop type if exists rowcast.view_{shape}_{number};\n" for number in views)
 
 
 def _key(row: str, key: tuple[str, ...]) -> str:
-    return "(select row_to_json(k)::text from (select " + ", ".join(f"{row}.{sql.identifier(c)}" for c in key) + ") k)"
+    parts = []
+    for index, column in enumerate(key):
+        opening = ("," if index else "{") + orjson.dumps(column).decode() + ":"
+        parts += [sql.literal(opening), f"coalesce(to_json({row}.{sql.identifier(column)})::text, 'null')"]
+    return f"concat({', '.join(parts)}, '}}')"
 
 
 def _channel(row: str, stream: Stream) -> str:

@@ -222,7 +222,7 @@ async def _captures_sql(settings: Settings) -> str:
         found = await migrator.captures(connection, Plan.of(settings, load(settings.streams)))
     finally:
         await connection.close()
-    return sql.functions(settings.notify) + "\n" + "\n".join(capture.statements(0) for capture in found)
+    return sql.functions() + "\n" + "\n".join(capture.statements(0) for capture in found)
 
 
 @app.command()

@@ -11,7 +11,7 @@ import asyncpg
 
 import sql
 from gateway.bridge.listener import Connection
-from gateway.capture import Capture, functions_of, quoted
+from gateway.capture import Capture, Column, drop_views, function, quoted
 from gateway.settings import Settings
 from streams.catalog import Catalog
 
@@ -45,7 +45,7 @@ async def migrate(connection: Connection, plan: Plan, *, examples: bool = False,
         await connection.execute(f"select pg_advisory_xact_lock({sql.LOCK_CLASS}, {sql.MIGRATE_LOCK})")
         changed = [
             *await _number(connection),
-            *await _functions(connection, plan.notify),
+            *await _functions(connection),
             *(await _examples(connection) if examples else []),
             *await _captures(connection, plan),
         ]
@@ -79,7 +79,7 @@ async def captures(connection: Connection, plan: Plan) -> list[Capture]:
             wanted = [*stream.columns, *([stream.owner] if stream.owner else [])]
             if missing := [c for c in wanted if c not in columns]:
                 raise MigrateError(f"stream {stream.name}: table {relation} has no column {', '.join(missing)}")
-        found.append(Capture(relation, tuple(streams), columns, plan.max_bytes))
+        found.append(Capture(relation, tuple(streams), columns, plan.notify, plan.max_bytes))
     return found
 
 
@@ -100,15 +100,15 @@ async def _number(connection: Connection) -> list[str]:
     return changed
 
 
-async def _functions(connection: Connection, notify: str) -> list[str]:
-    text = sql.functions(notify)
+async def _functions(connection: Connection) -> list[str]:
+    text = sql.functions()
     if text == await connection.fetchval("select definition from rowcast.installed where name = 'functions'"):
         return []
     await connection.execute(text)
     await connection.execute(
         "insert into rowcast.installed values ('functions', $1) on conflict (name) do update set definition = excluded.definition", text
     )
-    changed = [f"functions (bell: {notify})"]
+    changed = ["functions"]
     if not await connection.fetchval("select exists (select from rowcast.head)"):
         epoch = await connection.fetchval("select rowcast.begin_epoch('installed', 0)")
         await connection.execute("select rowcast.open_segment()")
@@ -125,14 +125,12 @@ async def _examples(connection: Connection) -> list[str]:
 
 async def _captures(connection: Connection, plan: Plan) -> list[str]:
     changed = []
-    wanted = await captures(connection, plan)
-    for capture in wanted:
-        row = await connection.fetchrow(
-            "select shape, definition from rowcast.shape where relation = $1 and retired_at is null", capture.relation
-        )
+    for capture in await captures(connection, plan):
+        row = await _installed_shape(connection, capture.relation)
         if row is not None and row["definition"] == capture.definition and await in_place(connection, capture.relation):
             continue
-        await connection.execute("update rowcast.shape set retired_at = now() where relation = $1 and retired_at is null", capture.relation)
+        if row is not None:
+            await connection.execute(_RETIRE, row["shape"])
         shape = await connection.fetchval(
             "insert into rowcast.shape (relation, streams, definition) values ($1, $2, $3) returning shape",
             capture.relation,
@@ -140,18 +138,31 @@ async def _captures(connection: Connection, plan: Plan) -> list[str]:
             capture.definition,
         )
         await connection.execute(capture.statements(shape))
+        if row is not None:
+            await connection.execute(drop_views(row["shape"], row["streams"]))
         streams = ", ".join(s.name for s in capture.streams)
-        changed.append(f"trigger on {capture.relation} ({streams}){' again' if row else ''}")
+        changed.append(f"trigger on {capture.relation} ({streams}; bell: {plan.notify}){' again' if row else ''}")
     for row in await connection.fetch("select relation from rowcast.shape where retired_at is null order by relation"):
         if row["relation"] not in plan.catalog.by_table():
             changed += [await _retire(connection, row["relation"])]
     return changed
 
 
+_RETIRE = "update rowcast.shape set retired_at = now() where shape = $1"
+
+
+async def _installed_shape(connection: Connection, relation: str) -> asyncpg.Record | None:
+    return await connection.fetchrow(
+        "select shape, streams, definition from rowcast.shape where relation = $1 and retired_at is null", relation
+    )
+
+
 async def _retire(connection: Connection, relation: str) -> str:
-    for function in functions_of(relation):
-        await connection.execute(f"drop function if exists rowcast.{function}() cascade")
-    await connection.execute("update rowcast.shape set retired_at = now() where relation = $1 and retired_at is null", relation)
+    row = await _installed_shape(connection, relation)
+    assert row is not None
+    await connection.execute(f"drop function if exists rowcast.{function(relation)}() cascade")
+    await connection.execute(_RETIRE, row["shape"])
+    await connection.execute(drop_views(row["shape"], row["streams"]))
     return f"trigger on {relation} removed: no stream publishes it"
 
 
@@ -166,10 +177,11 @@ async def in_place(connection: Connection, relation: str) -> bool:
     )
 
 
-async def _columns(connection: Connection, relation: str) -> Mapping[str, str]:
+async def _columns(connection: Connection, relation: str) -> Mapping[str, Column]:
     rows = await connection.fetch(
-        "select a.attname, t.typname from pg_attribute a join pg_type t on t.oid = a.atttypid"
+        "select a.attname, t.typname, t.typnamespace = 'pg_catalog'::regnamespace as builtin"
+        " from pg_attribute a join pg_type t on t.oid = a.atttypid"
         " where a.attrelid = to_regclass($1) and a.attnum > 0 and not a.attisdropped order by a.attnum",
         quoted(relation),
     )
-    return {row["attname"]: row["typname"] for row in rows}
+    return {row["attname"]: Column(row["typname"], row["builtin"]) for row in rows}

@@ -50,9 +50,14 @@ def migrations() -> list[tuple[int, str, str]]:
     return [(int(name[:4]), name, text(f"migrations/{name}")) for name in sorted(found) if name.endswith(".sql")]
 
 
-def functions(notify: str) -> str:
-    """Returns functions.sql with the bell hung up: `notify` is always, armed or never."""
-    return text("functions.sql").format(ring=_RING[notify], lock_class=LOCK_CLASS, sequencer_lock=SEQUENCER_LOCK, lane_bits=LANE_BITS)
+def functions() -> str:
+    """Returns functions.sql, filled in."""
+    return text("functions.sql").format(lock_class=LOCK_CLASS, sequencer_lock=SEQUENCER_LOCK, lane_bits=LANE_BITS)
+
+
+def ring(notify: str) -> str:
+    """Returns the statements of a trigger that wake a sleeping bridge: `notify` is always, armed or never."""
+    return _RING[notify]
 
 
 def identifier(name: str) -> str:

@@ -3,11 +3,14 @@
 -- Named to fire before other AFTER triggers, which may change the row again.
 -- Reading the row happens in a block whose errors become an entry of kind F: a dropped or renamed column, a value that no
 -- json can be made of, never fail the writer. The block writes nothing, so it costs no subtransaction id.
+-- A row is read by one expression, a cast to the view's type, and not by a query: 29 against 60 microseconds for an update.
 
+{views}
 create or replace function rowcast.{function}() returns trigger
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp set timezone = 'UTC' set intervalstyle = 'iso_8601' as $capture$
+set search_path = pg_catalog, pg_temp{settings} as $capture$
 declare
+    v_id           bigint;
     v_key          text;
     v_old_key      text;
     v_new          text[];
@@ -18,12 +21,12 @@ declare
     v_op           "char" := left(TG_OP, 1);
 begin
     begin
-        if v_op <> 'D' then
+        if v_op in ('I', 'U') then
             v_key := {new_key};
             v_new := array[{new_views}];
             v_new_channels := array[{new_channels}];
         end if;
-        if v_op <> 'I' then
+        if v_op in ('U', 'D') then
             v_old_key := {old_key};
             v_old := array[{old_views}];
             v_old_channels := array[{old_channels}];
@@ -31,24 +34,25 @@ begin
     exception when others then
         v_op := 'F';
         v_fault := left(sqlerrm, 500);
-        v_key := null; v_old_key := null; v_new := null; v_old := null;
-        v_new_channels := array[{broadcasts}]; v_old_channels := null;
+        v_key := null; v_old_key := null; v_new := null; v_old := null; v_old_channels := null;
     end;
-    if v_op = 'D' then
+    if v_op in ('T', 'F') then
+        v_new_channels := array[{broadcasts}];
+    elsif v_op = 'D' then
         v_key := v_old_key;
         v_old_key := null;
     elsif v_old_key = v_key then
         v_old_key := null;
     end if;
-    perform rowcast.put({shape}, v_op, v_key, v_old_key, v_new, v_old, v_new_channels, v_old_channels, v_fault,
-        coalesce(octet_length(array_to_string(v_new, '')), 0) + coalesce(octet_length(array_to_string(v_old, '')), 0));
-    return null;
-end $capture$;
-
-create or replace function rowcast.{truncate_function}() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $capture$
-begin
-    perform rowcast.put({shape}, 'T', null, null, null, null, array[{broadcasts}], null, null, 0);
+    v_id := nextval('rowcast.outbox_id');
+    if (v_id >> {lane_bits}) & 1 = 0 then
+        insert into rowcast.outbox_0 values (v_id, pg_current_xact_id(), {shape}, v_op, v_key, v_old_key, v_new, v_old,
+            v_new_channels, v_old_channels, v_fault, {size}, clock_timestamp());
+    else
+        insert into rowcast.outbox_1 values (v_id, pg_current_xact_id(), {shape}, v_op, v_key, v_old_key, v_new, v_old,
+            v_new_channels, v_old_channels, v_fault, {size}, clock_timestamp());
+    end if;
+    {ring}
     return null;
 end $capture$;
 
@@ -57,5 +61,5 @@ create or replace trigger "00_rowcast_capture" after insert or update or delete 
 alter table {relation} enable always trigger "00_rowcast_capture";
 
 create or replace trigger "00_rowcast_truncate" after truncate on {relation}
-    for each statement execute function rowcast.{truncate_function}();
+    for each statement execute function rowcast.{function}();
 alter table {relation} enable always trigger "00_rowcast_truncate";
