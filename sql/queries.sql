@@ -63,8 +63,8 @@ with bounds as materialized (
     from (select * from rowcast.head order by from_position desc limit 1) h join rowcast.epoch e on e.epoch = h.epoch
 ), hits as (
     select distinct p.position
-    from unnest($1::text[]) channel cross join lateral (
-        select c.position from rowcast.log_channel c where c.channel = channel and c.position > $2 order by c.position limit $3
+    from unnest($1::text[]) as wanted (name) cross join lateral (
+        select c.position from rowcast.log_channel c where c.channel = wanted.name and c.position > $2 order by c.position limit $3
     ) p
     order by p.position limit $3
 ), sized as (

@@ -2,6 +2,8 @@
 
 - A page is complete up to `through` or it is not given: a hole in Redis is seen by the chain of `previous` positions.
 - Redis is a cache. Whatever is odd about it (another life, a shorter log, no answer) means: ask Postgres.
+- A Redis that is behind what this process has seen already (emptied and being filled again, or a replica that was promoted)
+  is odd too: what it lacks will be published again, but not to those who have it.
 """
 
 from collections.abc import Awaitable, Sequence
@@ -71,10 +73,13 @@ class Backlog:
             raise BacklogUnavailable from error
         return Head(bounds.epoch, bounds.head)
 
-    async def read(self, channels: Sequence[str], epoch: str, after: int, limit: int = PAGE_ENTRIES) -> Page:
-        """Returns what the channels had after a position. Raises BacklogUnavailable if nobody knows."""
+    async def read(self, channels: Sequence[str], epoch: str, after: int, limit: int = PAGE_ENTRIES, *, known: int = 0) -> Page:
+        """Returns what the channels had after a position; the log that is read reaches at least to `known`.
+
+        Raises BacklogUnavailable if nobody knows.
+        """
         try:
-            page = await self._from_redis(channels, epoch, after, limit)
+            page = await self._from_redis(channels, epoch, after, known, limit)
         except (RedisError, OSError, ValueError):
             page = None
         if page is not None:
@@ -92,7 +97,7 @@ class Backlog:
             raise BacklogUnavailable from error
         return Head(bounds.epoch, max(bounds.earliest - 1, bounds.after_position))
 
-    async def _from_redis(self, channels: Sequence[str], epoch: str, after: int, limit: int) -> Page | None:
+    async def _from_redis(self, channels: Sequence[str], epoch: str, after: int, known: int, limit: int) -> Page | None:
         for _ in range(2):
             prefix = wire.log_prefix(self._epoch, self._life)
             keys = [wire.META, *(prefix + channel for channel in channels)]
@@ -105,24 +110,24 @@ class Backlog:
         else:
             return None
         position, floor = int(answer[2]), int(answer[3])
-        if self._epoch != epoch or after > position:
+        if self._epoch != epoch or max(after, known) > position:
             return None
         entries: list[Entry] = []
         through, more = position, False
         for channel, raw, newest in zip(channels, answer[4], answer[5], strict=True):
-            known = after
+            complete = after
             for _, fields in raw:
                 previous = int(fields[1])
-                if previous > known:
+                if previous > complete:
                     return None
                 entry = wire.decode(channel, previous, fields[3])
                 entries.append(entry)
-                known = entry.position
+                complete = entry.position
             if not raw and not newest and after < floor:
                 return None
             if len(raw) == limit:
                 more = True
-                through = min(through, known)
+                through = min(through, complete)
         entries = [entry for entry in entries if entry.position <= through]
         entries.sort(key=lambda entry: (entry.position, entry.stream))
         return Page(epoch, entries, through, more, "redis")

@@ -2,7 +2,7 @@
 
 - Positions decide: what is not above a channel's position was seen, what does not continue its chain has a hole before it,
   and a hole is repaired here, once for all.
-- One ticker does what time demands of all connections: heartbeats, expiry, age, checkpoints. No timer per connection.
+- What time demands of connections is the ticker's; no timer per connection.
 - Endings are a closed list; each is announced, and counted.
 """
 
@@ -10,7 +10,6 @@ import asyncio
 import random
 import time
 from collections.abc import Collection
-from datetime import UTC, datetime
 
 import structlog
 
@@ -20,11 +19,9 @@ from gateway.fanout.frame import Cursor
 from gateway.fanout.meter import Meter
 from gateway.fanout.subscriber import State, Subscriber
 from gateway.fanout.tail import Tail
+from gateway.fanout.ticker import Ticker, iso
 from gateway.wire import Beat, Entry
 
-CHECKPOINT_SECONDS = 120.0
-SLOW_SECONDS = 30.0
-_WARN_SECONDS = 60.0
 _REPAIR_CHANNELS = 200
 _JOIN_SECONDS = 10.0
 _LINGER_SECONDS = 5.0
@@ -84,7 +81,7 @@ class Hub:
         """Feeds and ticks until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.tail.run())
-            group.create_task(self._tick())
+            group.create_task(Ticker(self).run())
 
     # Joining
 
@@ -108,29 +105,39 @@ class Hub:
                 page = await self._first_page(subscriber, wanted, fault)
         except (TimeoutError, BacklogUnavailable) as error:
             raise Unavailable from error
-        if subscriber.take_page(page) and subscriber.state is not State.BEHIND:
-            return
-        self._catch_up(subscriber)
+        self._take(subscriber, page)
+        if subscriber.state in (State.BEHIND, State.CATCHING_UP):
+            self._catch_up(subscriber)
 
     async def _first_page(self, subscriber: Subscriber, wanted: Cursor | None, fault: str | None) -> Page:
         subscriber.begin_page()
-        page = None
+        known = self.position
         if wanted is not None:
             subscriber.start(wanted)
-            page = await self._backlog.read(subscriber.channels, wanted.epoch, subscriber.position)
+            page = await self._backlog.read(subscriber.channels, wanted.epoch, subscriber.position, known=known)
             if page.lost is None:
                 self._ready(subscriber, "resumed", wanted)
                 self._meter.resumed(page.source)
                 return page
             fault = page.lost
-        head = await self._backlog.head()
-        start = Cursor(head.epoch, head.position)
-        subscriber.start(start)
+        start = await self._end_of_log(known)
         self._ready(subscriber, "reset" if fault else "fresh", start)
         if fault:
-            subscriber.write(frame.control("reset", start, {"reason": fault, "streams": [s.name for s in subscriber.streams]}))
-        self._meter.resumed("reset" if fault else "fresh")
-        return Page(head.epoch, (), head.position, False, "redis")
+            self._reset(subscriber, start, fault)
+        else:
+            subscriber.start(start)
+            self._meter.resumed("fresh")
+        return Page(start.epoch, (), start.position, False, "redis")
+
+    async def _end_of_log(self, known: int) -> Cursor:
+        """Returns the newest position, and never one below `known`, which this process has offered already."""
+        head = await self._backlog.head()
+        return Cursor(head.epoch, max(head.position, known) if head.epoch == self.epoch else head.position)
+
+    def _take(self, subscriber: Subscriber, page: Page) -> None:
+        """Writes a page, and what came live meanwhile; who has read the end of an epoch that is over is told so."""
+        if subscriber.state is not State.ENDED and subscriber.take_page(page) and subscriber.epoch != self.epoch:
+            self._reset(subscriber, Cursor(self.epoch, self.position), "epoch")
 
     async def earliest(self) -> Cursor:
         """Returns the cursor before the oldest event that is kept. Raises Unavailable."""
@@ -164,7 +171,7 @@ class Hub:
             "streams": [stream.name for stream in subscriber.streams],
             "connection": subscriber.connection,
             "from": str(cursor),
-            "expires_at": _time(subscriber.principal.expires_at),
+            "expires_at": iso(subscriber.principal.expires_at),
             "heartbeat": self.heartbeat_seconds,
         }
         # Spread, so that those who lose a process together do not come back together.
@@ -245,7 +252,7 @@ class Hub:
             some = names[first : first + _REPAIR_CHANNELS]
             after = min(start, *(channels[name].position for name in some))
             while True:
-                page = await self._backlog.read(some, self.epoch, after)
+                page = await self._backlog.read(some, self.epoch, after, known=through)
                 if page.lost:
                     self._start_over(Cursor(page.epoch, page.through), page.lost)
                     return
@@ -268,10 +275,7 @@ class Hub:
         self._begin(cursor)
         for subscriber in self._subscribers:
             if subscriber.state is State.LIVE:
-                subscriber.start(cursor)
-                data = {"reason": reason, "streams": [s.name for s in subscriber.streams]}
-                subscriber.write(frame.control("reset", cursor, data))
-                self._meter.resumed("reset")
+                self._reset(subscriber, cursor, reason)
 
     def _begin(self, cursor: Cursor) -> None:
         self.epoch, self.position = cursor.epoch, cursor.position
@@ -288,21 +292,24 @@ class Hub:
         try:
             while subscriber.state in (State.BEHIND, State.CATCHING_UP):
                 await subscriber.sink.drained()
-                lost = await subscriber.catch_up(self._backlog)
-                if lost:
-                    head = await self._backlog.head()
-                    start = Cursor(head.epoch, head.position)
-                    subscriber.begin_page()
-                    subscriber.start(start)
-                    data = {"reason": lost, "streams": [s.name for s in subscriber.streams]}
-                    subscriber.write(frame.control("reset", start, data))
-                    self._meter.resumed("reset")
+                subscriber.begin_page()
+                known = self.position
+                page = await self._backlog.read(subscriber.channels, subscriber.epoch, subscriber.position, known=known)
+                if page.lost:
+                    self._reset(subscriber, await self._end_of_log(known), page.lost)
+                else:
+                    self._take(subscriber, page)
         except BacklogUnavailable:
             self.end(subscriber, "unavailable")
         finally:
             self._catching_up.pop(subscriber, None)
 
-    # Time, and endings
+    def _reset(self, subscriber: Subscriber, cursor: Cursor, reason: str) -> None:
+        subscriber.start(cursor)
+        subscriber.write(frame.control("reset", cursor, {"reason": reason, "streams": [s.name for s in subscriber.streams]}))
+        self._meter.resumed("reset")
+
+    # Endings
 
     def end(self, subscriber: Subscriber, reason: str, retry_ms: int | None = None) -> None:
         """Ends a subscriber's stream for one of the known reasons."""
@@ -326,43 +333,13 @@ class Hub:
                 await asyncio.sleep(pause)
             self.end(subscriber, "shutdown")
 
-    async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(min(1.0, self.heartbeat_seconds / 4))
-            now, today = time.monotonic(), time.time()
-            for subscriber in list(self._subscribers):
-                self._attend(subscriber, now, today)
-            for name, channel in list(self._channels.items()):
-                if not channel.subscribers and now - channel.empty_since >= _LINGER_SECONDS and self.tail.forget(name):
-                    del self._channels[name]
+    def complete(self, subscriber: Subscriber) -> int:
+        """Returns up to which position everything for a live subscriber was offered to it."""
+        return min(self._channels[name].position for name in subscriber.channels)
 
-    def _attend(self, subscriber: Subscriber, now: float, today: float) -> None:
-        expires_at = subscriber.principal.expires_at
-        if today >= expires_at:
-            self.end(subscriber, "expired")
-        elif now >= subscriber.ends_at:
-            self.end(subscriber, "max-age")
-        elif subscriber.sink.full:
-            subscriber.full_since = subscriber.full_since or now
-            if now - subscriber.full_since >= SLOW_SECONDS:
-                self.end(subscriber, "slow")
-        elif subscriber.state is State.LIVE:
-            subscriber.full_since = 0.0
-            if not subscriber.warned and today >= expires_at - _WARN_SECONDS:
-                subscriber.warned = True
-                subscriber.write(frame.control("auth-expiring", subscriber.cursor, {"expires_at": _time(expires_at)}))
-            elif now - subscriber.sent_at >= self.heartbeat_seconds:
-                self._idle(subscriber, now)
-
-    def _idle(self, subscriber: Subscriber, now: float) -> None:
-        position = min(self._channels[name].position for name in subscriber.channels)
-        if position > subscriber.position and now - subscriber.checkpoint_at >= CHECKPOINT_SECONDS:
-            subscriber.checkpoint_at = now
-            subscriber.position = position
-            subscriber.write(frame.control("checkpoint", subscriber.cursor, {"position": position}))
-        else:
-            subscriber.write(frame.HEARTBEAT)
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    def release(self) -> None:
+        """Gives up the channels that nobody has listened to for a while."""
+        now = time.monotonic()
+        for name, channel in list(self._channels.items()):
+            if not channel.subscribers and now - channel.empty_since >= _LINGER_SECONDS and self.tail.forget(name):
+                del self._channels[name]

@@ -13,7 +13,7 @@ from enum import Enum
 
 from auth.principal import Principal
 from gateway.fanout import frame
-from gateway.fanout.backlog import Backlog, Page
+from gateway.fanout.backlog import Page
 from gateway.fanout.frame import Cursor
 from gateway.fanout.sink import Sink
 from gateway.wire import Entry
@@ -126,22 +126,6 @@ class Subscriber:
         if self.sink.full:
             self.state = State.BEHIND
         return True
-
-    async def catch_up(self, backlog: Backlog, page: Page | None = None) -> str | None:
-        """Reads the log until live, or behind again; returns why the history cannot be completed, if so.
-
-        Raises BacklogUnavailable. `page`, the first, may have been read already, after `begin_page`.
-        """
-        while True:
-            if page is None:
-                self.begin_page()
-                page = await backlog.read(self.channels, self.epoch, self.position)
-            if page.lost:
-                return page.lost
-            if self.take_page(page):
-                return None
-            page = None
-            await self.sink.drained()
 
     def end(self, event: str, data: dict[str, object]) -> None:
         """Says why, and closes."""

@@ -115,6 +115,8 @@ class Tail:
         """Subscribes to everything, waits until all is confirmed, repairs; what arrives meanwhile comes after."""
         for event in self._confirmed.values():
             event.clear()
+        # What was asked for while there was no connection is in `_confirmed`, or no longer wanted.
+        self._commands = asyncio.Queue()
         wanted = {wire.HEAD, *self._confirmed}
         channels = sorted(wanted)
         for start in range(0, len(channels), _SUBSCRIBE_AT_ONCE):

@@ -12,9 +12,10 @@ from starlette.responses import Response
 
 from gateway.fanout import frame
 from gateway.fanout.frame import Cursor
-from gateway.fanout.hub import SLOW_SECONDS, Hub, Unavailable
+from gateway.fanout.hub import Hub, Unavailable
 from gateway.fanout.sink import BufferSink
 from gateway.fanout.subscriber import Subscriber
+from gateway.fanout.ticker import SLOW_SECONDS
 
 MEDIA_TYPE = "text/event-stream; charset=utf-8"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Content-Type": MEDIA_TYPE}
