@@ -3,7 +3,7 @@
 - One family per key: a public key never verifies an HMAC, whatever the token's header says (algorithm confusion, RFC 8725 §3.1).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-_HMAC = ("HS256", "HS384", "HS512")
-_SECRET_BYTES = 32  # RFC 7518 §3.2: at least the size of the hash of HS256
+_HMAC = {"HS256": 32, "HS384": 48, "HS512": 64}
+"""Each hash, and the bytes that its secret needs (RFC 7518 §3.2)."""
+_SECRET_BYTES = 32
 
 
 class KeyConfigError(Exception):
@@ -23,7 +24,7 @@ class KeyConfigError(Exception):
 class Key:
     """A verification key with its algorithms; `secret` only where tokens can be signed with it too."""
 
-    verifier: str | RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
+    verifier: str | RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey = field(repr=False)
     algorithms: tuple[str, ...]
 
     @property
@@ -32,10 +33,16 @@ class Key:
 
 
 def shared_secret(secret: str, allowed: tuple[str, ...] = ()) -> Key:
-    """Makes a key of a shared secret for HS256, HS384 and HS512. Raises KeyConfigError if it is shorter than 32 bytes."""
+    """Makes a key of a shared secret for HS256, and from 48 and 64 bytes on for HS384 and HS512.
+
+    Raises KeyConfigError if it is shorter than 32 bytes, or no secret at all but a key in PEM.
+    """
+    if "-----BEGIN " in secret:
+        raise KeyConfigError("ROWCAST_JWT_SECRET is a key in PEM: a public one belongs into ROWCAST_JWT_PUBLIC_KEY")
     if len(secret.encode()) < _SECRET_BYTES:
         raise KeyConfigError(f"ROWCAST_JWT_SECRET is shorter than {_SECRET_BYTES} bytes: make one with `openssl rand -base64 48`")
-    return Key(secret, _narrow(_HMAC, allowed, "a shared secret"))
+    family = tuple(name for name, size in _HMAC.items() if len(secret.encode()) >= size)
+    return Key(secret, _narrow(family, allowed, f"a shared secret of {len(secret.encode())} bytes"))
 
 
 def public_key(pem: str, allowed: tuple[str, ...] = ()) -> Key:

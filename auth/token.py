@@ -67,15 +67,18 @@ class Verifier:
             raise TokenError("the token is for another audience") from error
         except jwt.InvalidSignatureError as error:
             raise TokenError("the token's signature is wrong") from error
-        except (jwt.InvalidTokenError, ValueError, OverflowError) as error:
+        except jwt.ImmatureSignatureError as error:
+            raise TokenError("the token is not valid yet") from error
+        except (jwt.PyJWTError, ValueError, OverflowError, RecursionError) as error:
             raise TokenError("the token is malformed") from error
         return _principal(claims)
 
 
 def sign(key: Key, claims: Mapping[str, Any]) -> str:
-    """Signs claims with a shared secret. Raises TokenError where the key can only verify."""
+    """Signs claims with a shared secret. Raises TokenError where the key can only verify, or no verifier would take the claims."""
     if key.secret is None:
         raise TokenError("only a public key is configured, so tokens can be verified but not signed here")
+    _principal(claims)
     return jwt.encode(dict(claims), key.secret, algorithm=key.algorithms[0])
 
 

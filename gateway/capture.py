@@ -7,6 +7,7 @@
 """
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,8 +29,15 @@ _RENDERINGS = {
     "intervalstyle = 'postgres'": frozenset({"interval"}),
     "bytea_output = 'hex'": frozenset({"bytea"}),
     "extra_float_digits = 1": frozenset({"float4", "float8"}),
+    "datestyle = 'ISO, YMD'": frozenset[str](),
+    "lc_monetary = 'C'": frozenset[str](),
 }
 """Settings of the writer's session that would change a value's JSON, and the types that they matter to. Each costs a call 1 µs."""
+_PLAIN = frozenset(
+    {"bool", "int2", "int4", "int8", "oid", "numeric", "text", "varchar", "bpchar", "name", "uuid", "json", "jsonb"}
+    | {"date", "time", "timestamp", "inet", "cidr", "macaddr", "bit", "varbit"}
+)
+"""Types whose JSON is the same in any session. To a type that is neither here nor above, any setting may matter."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,11 @@ class Column:
 
     type: str
     builtin: bool = True
+
+    @property
+    def element(self) -> str:
+        """The type of an array's elements, or the type itself."""
+        return self.type.removeprefix("_")
 
 
 @dataclass(frozen=True)
@@ -71,6 +84,8 @@ class Capture:
             ),
             function=function(self.relation),
             relation=quoted(self.relation),
+            regclass=f"{sql.literal(quoted(self.relation))}::regclass",
+            function_literal=sql.literal(function(self.relation)),
             shape=shape,
             settings="".join(f" set {setting}" for setting, types in _RENDERINGS.items() if self._renders(types)),
             lane_bits=sql.LANE_BITS,
@@ -97,7 +112,8 @@ class Capture:
 
     def _renders(self, types: frozenset[str]) -> bool:
         used = [self.columns[c] for columns in self._views for c in columns]
-        return any(not column.builtin or column.type.removeprefix("_") in types for column in used)
+        understood = _PLAIN.union(*_RENDERINGS.values())
+        return any(not column.builtin or column.element in types or column.element not in understood for column in used)
 
     def _view(self, row: str, shape: int, number: int) -> str:
         columns = self._views[number]
@@ -126,11 +142,9 @@ def quoted(relation: str) -> str:
 
 
 def function(relation: str) -> str:
-    """Returns the quoted name of a table's trigger function."""
-    name = relation.replace(".", "_")
-    return sql.identifier(
-        f"capture_{name}" if len(name.encode()) <= 50 else f"capture_{name[:20]}_{hashlib.sha256(relation.encode()).hexdigest()[:12]}"
-    )
+    """Returns the quoted name of a table's trigger function: readable, and no other table's."""
+    readable = re.sub(r"[^a-z0-9_]", "_", relation)[:40]
+    return sql.identifier(f"capture_{readable}_{hashlib.sha256(relation.encode()).hexdigest()[:8]}")
 
 
 def drop_views(shape: int, streams: str) -> str:

@@ -19,7 +19,7 @@ import sql
 from auth.token import ROLES, TokenError, sign
 from gateway import demo, doctor, embedded, follow, log, migrator, runner
 from gateway.bridge.bridge import Bridge, NotMigrated, run_until
-from gateway.bridge.listener import connect
+from gateway.bridge.listener import PostgresUnreachable, connect
 from gateway.migrator import MigrateError, Plan
 from gateway.settings import Settings, SettingsError, duration, read
 from streams.catalog import load
@@ -50,7 +50,11 @@ class Output(StrEnum):
 def main() -> None:
     """Runs the command line; an expected error is one line and exit code 1, Ctrl-C is 130."""
     try:
-        app()
+        raise SystemExit(app(args=sys.argv[1:] or ["--help"], standalone_mode=False) or 0)
+    except typer.exceptions.TyperException as error:
+        fail(f"{_usage(error)}: `rowcast --help` lists what there is", 2)
+    except typer.Abort:
+        raise SystemExit(130) from None
     except _EXPECTED as error:
         fail(str(error))
     except NotMigrated:
@@ -59,15 +63,24 @@ def main() -> None:
         fail(f"Postgres: {error}")
     except RedisError as error:
         fail(f"Redis: {error}")
+    except PostgresUnreachable as error:
+        fail(f"Postgres cannot be reached, check DATABASE_URL: {error.__cause__}")
     except (OSError, TimeoutError) as error:
         fail(f"{type(error).__name__}: {error}")
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 
 
-def fail(message: str) -> NoReturn:
-    err.print(f"[red]rowcast:[/red] {' '.join(message.split())}", markup=True)
-    raise SystemExit(1)
+def _usage(error: typer.exceptions.TyperException) -> str:
+    format_message = getattr(error, "format_message", None)
+    return str(format_message() if format_message else error).rstrip(".")
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """Says what went wrong in one line, and ends."""
+    err.print("[red]rowcast:[/red] ", end="")
+    err.print(" ".join(message.split()), markup=False)
+    raise SystemExit(code)
 
 
 def _settings(**overrides: Any) -> Settings:
@@ -93,7 +106,13 @@ def _addresses(settings: Settings, *names: str) -> list[str]:
         raise SettingsError(
             f"{' and '.join(missing)} not set, and no `rowcast run` with embedded servers is running in {settings.data_dir}"
         )
+    for name in names:
+        if not (found[name] or "").startswith(_SCHEMES[name]):
+            raise SettingsError(f"{name} must begin with {' or '.join(_SCHEMES[name])}")
     return [found[name] or "" for name in names]
+
+
+_SCHEMES = {"DATABASE_URL": ("postgresql://", "postgres://"), "REDIS_URL": ("redis://", "rediss://", "unix://")}
 
 
 async def _until_signal(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
@@ -220,9 +239,10 @@ async def _captures_sql(settings: Settings) -> str:
     connection = await connect(database_url, "streams")
     try:
         found = await migrator.captures(connection, Plan.of(settings, load(settings.streams)))
+        first = await migrator.next_shape(connection)
     finally:
         await connection.close()
-    return sql.functions() + "\n" + "\n".join(capture.statements(0) for capture in found)
+    return sql.functions() + "\n" + "\n".join(capture.statements(shape) for shape, capture in enumerate(found, first))
 
 
 @app.command()

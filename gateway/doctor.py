@@ -50,7 +50,11 @@ async def _redis(url: str | None) -> AsyncIterator[Finding]:
     if not url:
         yield Finding("redis", False, "REDIS_URL is not set", "set it, or start `rowcast run` here")
         return
-    redis = Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0))
+    try:
+        redis = Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0))
+    except ValueError as error:
+        yield Finding("redis", False, str(error), "mend REDIS_URL")
+        return
     try:
         info = await redis.info("server")
         name = "Valkey" if "valkey_version" in info else "Redis"

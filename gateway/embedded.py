@@ -213,10 +213,10 @@ class _Server(ABC):
 
 
 class PostgresServer(_Server):
-    """Postgres with the superuser and the database `rowcast`; settings are `-c name=value` of its command line."""
+    """Postgres with the superuser `postgres` and the database `rowcast`; settings are `-c name=value` of its command line."""
 
     name = "postgres"
-    scheme = "postgresql://rowcast:{password}@{address}/rowcast"
+    scheme = "postgresql://postgres:{password}@{address}/rowcast"
     stop_signal = signal.SIGINT  # fast: ends the sessions and writes a checkpoint
     immediate_signal = signal.SIGQUIT
 
@@ -272,7 +272,7 @@ class PostgresServer(_Server):
                 "-D",
                 scratch / "data",
                 "--no-sync",
-                "--username=rowcast",
+                "--username=postgres",
             ]
             initdb += ["--auth=scram-sha-256", f"--pwfile={scratch / 'password'}", "--encoding=UTF8"]
             initdb += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]

@@ -64,6 +64,13 @@ async def installed(connection: Connection) -> bool:
     return bool(await connection.fetchval("select to_regclass('rowcast.migration') is not null"))
 
 
+async def next_shape(connection: Connection) -> int:
+    """Returns the number that the next new shape will have."""
+    if not await installed(connection):
+        return 1
+    return int(await connection.fetchval("select coalesce(max(shape), 0) + 1 from rowcast.shape"))
+
+
 async def captures(connection: Connection, plan: Plan) -> list[Capture]:
     """Returns what each declared table needs. Raises MigrateError for tables and columns that are not there."""
     found = []
@@ -167,11 +174,12 @@ async def _retire(connection: Connection, relation: str) -> str:
 
 
 async def in_place(connection: Connection, relation: str) -> bool:
-    """Says whether both triggers of a table are there and fire always, also under replication."""
+    """Says whether the triggers of a table and of its partitions are there and fire always, also under replication."""
     return bool(
         await connection.fetchval(
-            "select count(*) = 2 from pg_trigger where tgrelid = to_regclass($1) and tgenabled = 'A'"
-            " and tgname in ('00_rowcast_capture', '00_rowcast_truncate')",
+            "select bool_and((select count(*) = 2 from pg_trigger t where t.tgrelid = r.relid and t.tgenabled = 'A'"
+            " and t.tgname in ('00_rowcast_capture', '00_rowcast_truncate')))"
+            " from (select p.relid from pg_partition_tree(to_regclass($1)) p union select to_regclass($1)) r",
             quoted(relation),
         )
     )

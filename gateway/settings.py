@@ -24,7 +24,10 @@ def duration(value: Any) -> Any:
         match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)?", value.strip())
         if match is None:
             raise ValueError(f"{value!r} is not a duration such as 90s, 15m, 24h or 7d")
-        return timedelta(seconds=float(match[1]) * _UNITS[match[2] or "s"])
+        try:
+            return timedelta(seconds=float(match[1]) * _UNITS[match[2] or "s"])
+        except OverflowError as error:
+            raise ValueError(f"{value!r} is longer than anybody will wait") from error
     return value
 
 
@@ -32,7 +35,7 @@ def _words(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
-Duration = Annotated[timedelta, BeforeValidator(duration)]
+Duration = Annotated[timedelta, BeforeValidator(duration), Field(gt=timedelta())]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 
 
@@ -47,15 +50,15 @@ class Settings(BaseSettings):
         env_prefix="ROWCAST_", env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True, populate_by_name=True
     )
 
-    database_url: str | None = Field(None, validation_alias=_plain("DATABASE_URL"))
-    redis_url: str | None = Field(None, validation_alias=_plain("REDIS_URL"))
+    database_url: str | None = Field(None, repr=False, validation_alias=_plain("DATABASE_URL"))
+    redis_url: str | None = Field(None, repr=False, validation_alias=_plain("REDIS_URL"))
     host: str = Field("127.0.0.1", validation_alias=_plain("HOST"))
     port: int = Field(8000, ge=0, le=65535, validation_alias=_plain("PORT"))
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", validation_alias=_plain("LOG_LEVEL"))
 
     streams: str = "streams"
     notify: Literal["armed", "always", "never"] = "armed"
-    jwt_secret: str | None = None
+    jwt_secret: str | None = Field(None, repr=False)
     jwt_public_key: str | None = None
     jwt_algorithms: Words = ()
     jwt_issuer: str | None = None

@@ -55,7 +55,10 @@ def encode(epoch: str, change: Change, delivery: Delivery, siblings: tuple[str, 
 def decode(channel: str, previous: int, payload: bytes) -> Entry:
     """Reads what `encode` wrote. Raises ValueError for anything else."""
     head, _, data = payload.partition(b"\n")
-    epoch, position, stream, kind, txid, siblings = orjson.loads(head)
+    fields = orjson.loads(head)
+    if not isinstance(fields, list) or len(fields) != 6:
+        raise ValueError("not an entry")
+    epoch, position, stream, kind, txid, siblings = fields
     return Entry(channel, position, previous, epoch, stream, kind, txid, tuple(siblings), data)
 
 

@@ -60,6 +60,14 @@ create or replace trigger "00_rowcast_capture" after insert or update or delete 
     for each row execute function rowcast.{function}();
 alter table {relation} enable always trigger "00_rowcast_capture";
 
-create or replace trigger "00_rowcast_truncate" after truncate on {relation}
-    for each statement execute function rowcast.{function}();
-alter table {relation} enable always trigger "00_rowcast_truncate";
+-- A row trigger is cloned to partitions, a statement trigger is not: each gets its own.
+do $each$
+declare
+    v_relation regclass;
+begin
+    for v_relation in select p.relid from pg_partition_tree({regclass}) p union select {regclass} loop
+        execute format('create or replace trigger "00_rowcast_truncate" after truncate on %s'
+            ' for each statement execute function rowcast.%s()', v_relation, {function_literal});
+        execute format('alter table %s enable always trigger "00_rowcast_truncate"', v_relation);
+    end loop;
+end $each$;

@@ -52,8 +52,10 @@ def load(module_name: str) -> Catalog:
     try:
         module = importlib.import_module(module_name)
         modules = [module, *_submodules(module)]
-    except ImportError as error:
-        raise DeclarationError(f"ROWCAST_STREAMS={module_name} cannot be imported: {error}") from error
+    except DeclarationError:
+        raise
+    except Exception as error:
+        raise DeclarationError(f"ROWCAST_STREAMS={module_name} cannot be imported: {type(error).__name__}: {error}") from error
     found = {id(value): value for each in modules for value in vars(each).values() if isinstance(value, Stream)}
     if not found:
         raise DeclarationError(f"ROWCAST_STREAMS={module_name} declares no Stream")

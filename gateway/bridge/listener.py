@@ -6,7 +6,7 @@
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
@@ -20,12 +20,26 @@ _PROBE_SECONDS = 5.0
 _PROBE_TIMEOUT_SECONDS = 5.0
 
 
+class PostgresUnreachable(OSError):
+    """Nobody answers at the database's address, or the address makes no sense; the cause says which."""
+
+
 class ListenerLost(Exception):
     """The listening connection has gone away."""
 
 
 async def connect(url: str, name: str, **server_settings: str) -> Connection:
-    """Opens a connection for the bridge: durable commits, a fresh snapshot per statement, dead peers noticed by Postgres."""
+    """Opens a connection for the bridge: durable commits, a fresh snapshot per statement, dead peers noticed by Postgres.
+
+    Raises PostgresUnreachable.
+    """
+    try:
+        return await _connect(url, name, server_settings)
+    except (OSError, ValueError, asyncpg.ClientConfigurationError) as error:
+        raise PostgresUnreachable from error
+
+
+async def _connect(url: str, name: str, server_settings: Mapping[str, str]) -> Connection:
     return await asyncpg.connect(
         url,
         timeout=10,

@@ -2,7 +2,9 @@
 
 Problem
 ├── Malformed        400
+│   └── InvalidRequest
 ├── Unauthenticated  401
+│   └── InvalidToken
 ├── Forbidden        403
 ├── NotFound         404
 ├── MethodNotAllowed 405
@@ -35,6 +37,12 @@ class Malformed(Problem):
 
     status = 400
     title = "Bad request"
+
+
+class InvalidRequest(Malformed):
+    """The credentials are sent in a way that could mean several things (RFC 6750 §3.1)."""
+
+    challenge = 'Bearer error="invalid_request"'
 
 
 class Unauthenticated(Problem):

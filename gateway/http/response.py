@@ -45,12 +45,14 @@ async def _frames(hub: Hub, subscriber: Subscriber, cursor: Cursor | None, fault
 def refusal(reason: str) -> Response:
     """Answers who cannot be served now in the one way after which every EventSource comes back."""
     retry_ms = random.randint(2000, 8000)
-    return headers_only(frame.control("reconnect", NOWHERE, {"reason": reason, "retry": retry_ms}, retry_ms))
+    return Response(frame.control("reconnect", NOWHERE, {"reason": reason, "retry": retry_ms}, retry_ms), headers=HEADERS)
 
 
-def headers_only(body: bytes = b"") -> Response:
-    """Returns a stream's headers with a body that has an end already."""
-    return Response(body, headers=HEADERS)
+def headers_only() -> Response:
+    """Returns what HEAD gets: a stream's headers, and no length, for the stream has none."""
+    response = Response(headers=HEADERS)
+    del response.headers["content-length"]
+    return response
 
 
 NOWHERE = Cursor("none", 0)

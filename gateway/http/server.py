@@ -3,6 +3,7 @@
 import copy
 import logging
 import signal
+import socket
 from urllib.parse import parse_qsl, urlencode
 
 import uvicorn
@@ -12,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
 from gateway.http.app import create
-from gateway.settings import Settings, read
+from gateway.settings import Settings, SettingsError, read
 
 _SECRETS = frozenset({"ticket", "access_token", "token"})
 
@@ -45,7 +46,7 @@ def application() -> Starlette:
 
 
 def serve(settings: Settings, workers: int = 1) -> None:
-    """Serves until SIGTERM or SIGINT, then drains and returns. Raises OSError if the port is taken."""
+    """Serves until SIGTERM or SIGINT, then drains and returns. Raises SettingsError if it cannot listen."""
     # Streams end by our own drain, not by sse-starlette's.
     AppStatus.enable_automatic_graceful_drain = False
     # uvicorn raises SIGTERM again when it has shut down; without this the exit code would be the signal's.
@@ -65,7 +66,12 @@ def serve(settings: Settings, workers: int = 1) -> None:
         timeout_keep_alive=5,
         timeout_graceful_shutdown=max(1, round(settings.drain.total_seconds())),
     )
-    listening = config.bind_socket()
+    try:
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        listening = socket.create_server((settings.host, settings.port), family=family, backlog=config.backlog)
+    except OSError as error:
+        raise SettingsError(f"cannot listen on HOST {settings.host}, PORT {settings.port}: {error.strerror}") from error
+    listening.set_inheritable(True)
     if workers > 1:
         Multiprocess(config, sockets=[listening]).run()
     else:

@@ -71,10 +71,12 @@ def _bearer(request: Request) -> str:
     if not values:
         raise TokenMissing
     if len(values) > 1:
-        raise TokenError("there are several Authorization headers")
+        raise error.InvalidRequest("there are several Authorization headers")
     scheme, _, token = values[0].partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
-        raise TokenError("the Authorization header is not `Bearer` and a token")
+    if scheme.lower() != "bearer":
+        raise TokenMissing
+    if not token.strip():
+        raise TokenError("there is no token behind `Bearer`")
     return token.strip()
 
 
@@ -102,9 +104,7 @@ def _format(request: Request) -> str:
 async def _since(request: Request, hub: Hub) -> tuple[Cursor | None, str | None]:
     """Returns the cursor to go on from, or why there is none. Header over query (Mercure spec §reconciliation)."""
     query = request.query_params
-    text = next(
-        (v for v in (request.headers.get("last-event-id"), query.get("lastEventId"), query.get("last_event_id")) if v is not None), ""
-    )
+    text = request.headers.get("last-event-id") or query.get("lastEventId") or query.get("last_event_id")
     if not text:
         return None, None
     if text == "earliest":
