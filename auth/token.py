@@ -53,7 +53,12 @@ class Verifier:
                 issuer=self.issuer,
                 audience=self.audience,
                 leeway=LEEWAY_SECONDS,
-                options={"require": ["exp", "sub"], "verify_aud": self.audience is not None, "enforce_minimum_key_length": True},
+                options={
+                    "require": ["exp", "sub"],
+                    "verify_sub": False,
+                    "verify_aud": self.audience is not None,
+                    "enforce_minimum_key_length": True,
+                },
             )
         except jwt.ExpiredSignatureError as error:
             raise TokenExpired from error

@@ -22,6 +22,7 @@ _MEASURABLE = frozenset({"text", "varchar", "bpchar", "bytea"})
 _FIXED = frozenset(
     {"bool", "int2", "int4", "int8", "float4", "float8", "oid", "uuid", "date", "time", "timetz", "timestamp", "timestamptz", "interval"}
 )
+_OWNER_BYTES = 512
 _COMPRESSED = 8
 """A packed value of another type counts as this many times its stored size."""
 _RENDERINGS = {
@@ -46,6 +47,8 @@ class Column:
 
     type: str
     builtin: bool = True
+    virtual: bool = False
+    """Generated when it is read: a trigger does not see it."""
 
     @property
     def element(self) -> str:
@@ -94,8 +97,8 @@ class Capture:
             old_key=_key("old", key),
             new_views=", ".join(self._view("new", shape, number) for number in range(len(self._views))),
             old_views=", ".join(self._view("old", shape, number) for number in range(len(self._views))),
-            new_channels=", ".join(_channel("new", s) for s in self.streams),
-            old_channels=", ".join(_channel("old", s) for s in self.streams),
+            new_channels=", ".join(self._channel("new", s) for s in self.streams),
+            old_channels=", ".join(self._channel("old", s) for s in self.streams),
             broadcasts=", ".join(f"{sql.literal(s.broadcast)}::text" for s in self.streams),
             size=" + ".join(
                 f"coalesce(octet_length({row}[{number}]), 0)" for row in ("v_new", "v_old") for number in range(1, len(self._views) + 1)
@@ -125,6 +128,16 @@ class Capture:
     def _value(self, row: str, column: str) -> str:
         value = f"{row}.{sql.identifier(column)}"
         return value if self.columns[column].builtin else f"to_json({value})"
+
+    def _channel(self, row: str, stream: Stream) -> str:
+        if stream.owner is None:
+            return f"{sql.literal(stream.broadcast)}::text"
+        owner = f"{row}.{sql.identifier(stream.owner)}"
+        channel = f"{sql.literal(stream.broadcast + '-')} || {owner}::text"
+        if self.columns[stream.owner].type in _FIXED:
+            return channel
+        # Nobody's subject is longer, and an index could not take it.
+        return f"case when octet_length({owner}::text) <= {_OWNER_BYTES} then {channel} end"
 
     def _size(self, row: str, column: str) -> str | None:
         value, type_name = f"{row}.{sql.identifier(column)}", self.columns[column].type
@@ -159,9 +172,3 @@ def _key(row: str, key: tuple[str, ...]) -> str:
         opening = ("," if index else "{") + orjson.dumps(column).decode() + ":"
         parts += [sql.literal(opening), f"coalesce(to_json({row}.{sql.identifier(column)})::text, 'null')"]
     return f"concat({', '.join(parts)}, '}}')"
-
-
-def _channel(row: str, stream: Stream) -> str:
-    if stream.owner is None:
-        return f"{sql.literal(stream.broadcast)}::text"
-    return f"{sql.literal(stream.broadcast + '-')} || {row}.{sql.identifier(stream.owner)}"

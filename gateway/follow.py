@@ -1,11 +1,12 @@
 """`rowcast tail`: follows streams in a terminal, and resumes by itself."""
 
 import asyncio
-import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import httpx2
+
+from gateway import backoff
 
 
 class FollowError(Exception):
@@ -40,24 +41,27 @@ async def follow(url: str, streams: str, token: str, since: str | None) -> Async
                         pause = float(response.headers.get("Retry-After", 1))
                     else:
                         failures = 0
-                        async for event in _events(response.aiter_lines()):
+                        async for event in _events(response.aiter_bytes()):
                             last_id = event.id or last_id
                             yield event
                             if event.name == "closed":
                                 return
             except httpx2.TransportError:
                 failures += 1
-            await asyncio.sleep(pause or random.uniform(0.1, min(10.0, 0.5 * 2**failures)))
+            await asyncio.sleep(pause or 0.1 + backoff.pause(failures, 0.5, 10.0))
 
 
-async def _events(lines: AsyncIterator[str]) -> AsyncIterator[Event]:
-    """Reads events as in WHATWG HTML §9.2.6; the gateway writes one data line an event."""
+async def _events(chunks: AsyncIterator[bytes]) -> AsyncIterator[Event]:
+    """Reads events as in WHATWG HTML §9.2.6; lines end with LF and nothing else, whatever Unicode calls a line."""
     fields: dict[str, str] = {}
-    async for line in lines:
-        if line:
-            name, _, value = line.partition(":")
-            fields[name] = value.removeprefix(" ")
-        elif fields:
-            if "data" in fields:
-                yield Event(fields.get("id", ""), fields.get("event", "message"), fields["data"])
-            fields = {}
+    pending = b""
+    async for chunk in chunks:
+        *lines, pending = (pending + chunk).split(b"\n")
+        for line in lines:
+            if line:
+                name, _, value = line.decode().partition(":")
+                fields[name] = value.removeprefix(" ")
+            elif fields:
+                if "data" in fields:
+                    yield Event(fields.get("id", ""), fields.get("event", "message"), fields["data"])
+                fields = {}

@@ -86,6 +86,10 @@ async def captures(connection: Connection, plan: Plan) -> list[Capture]:
             wanted = [*stream.columns, *([stream.owner] if stream.owner else [])]
             if missing := [c for c in wanted if c not in columns]:
                 raise MigrateError(f"stream {stream.name}: table {relation} has no column {', '.join(missing)}")
+            if virtual := [c for c in wanted if columns[c].virtual]:
+                raise MigrateError(
+                    f"stream {stream.name}: column {', '.join(virtual)} of {relation} is generated when it is read: make it STORED"
+                )
         found.append(Capture(relation, tuple(streams), columns, plan.notify, plan.max_bytes))
     return found
 
@@ -187,9 +191,9 @@ async def in_place(connection: Connection, relation: str) -> bool:
 
 async def _columns(connection: Connection, relation: str) -> Mapping[str, Column]:
     rows = await connection.fetch(
-        "select a.attname, t.typname, t.typnamespace = 'pg_catalog'::regnamespace as builtin"
+        "select a.attname, t.typname, t.typnamespace = 'pg_catalog'::regnamespace as builtin, a.attgenerated = 'v' as virtual"
         " from pg_attribute a join pg_type t on t.oid = a.atttypid"
         " where a.attrelid = to_regclass($1) and a.attnum > 0 and not a.attisdropped order by a.attnum",
         quoted(relation),
     )
-    return {row["attname"]: Column(row["typname"], row["builtin"]) for row in rows}
+    return {row["attname"]: Column(row["typname"], row["builtin"], row["virtual"]) for row in rows}

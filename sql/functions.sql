@@ -147,6 +147,7 @@ language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     v_epoch    text;
     v_position bigint;
+    v_seen     pg_snapshot;
 begin
     perform pg_advisory_xact_lock({lock_class}, {sequencer_lock});
     -- Thirty-two random bits in hexadecimal: epochs differ, their order means nothing.
@@ -154,9 +155,11 @@ begin
     select greatest(coalesce(max(h.position), 0), p_after_position) into v_position from rowcast.head h;
     insert into rowcast.epoch (epoch, after_position, reason, system_identifier, timeline)
     select v_epoch, v_position, p_reason, c.system_identifier, c.timeline from rowcast.cluster() c;
-    -- Transaction numbers of another cluster mean nothing here: what has a position goes, what has none becomes this transaction's.
-    delete from rowcast.outbox_0 o where exists (select from rowcast.log l where l.outbox_id = o.id);
-    delete from rowcast.outbox_1 o where exists (select from rowcast.log l where l.outbox_id = o.id);
+    -- What the head's snapshot saw has a position, also where the log has been dropped since, and also in a copy of the
+    -- database: there snapshot and rows are copies of one moment. What has none, and is another cluster's, becomes this transaction's.
+    select h.snapshot into v_seen from rowcast.head h order by h.from_position desc limit 1;
+    delete from rowcast.outbox_0 where pg_visible_in_snapshot(txid, v_seen);
+    delete from rowcast.outbox_1 where pg_visible_in_snapshot(txid, v_seen);
     update rowcast.outbox_0 set txid = pg_current_xact_id() where not pg_visible_in_snapshot(txid, pg_current_snapshot());
     update rowcast.outbox_1 set txid = pg_current_xact_id() where not pg_visible_in_snapshot(txid, pg_current_snapshot());
     delete from rowcast.head;

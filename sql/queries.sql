@@ -29,8 +29,8 @@ select exists (
     select from rowcast.outbox_1 o where o.txid = any ((select e.txids from ended e)::xid8[])
 ) as waiting, pg_current_snapshot()::text as seen;
 
--- name: snapshot_now
--- purpose: a snapshot to begin with, older than anything that has no position
+-- name: head_snapshot
+-- purpose: the head, and its snapshot to begin with: older than anything that has no position
 select h.position, h.snapshot::text from rowcast.head h order by h.from_position desc limit 1;
 
 -- name: fence
@@ -81,9 +81,18 @@ from bounds b left join sized s on s.at_once order by s.position;
 select relation, streams from rowcast.shape where shape = $1;
 
 -- name: lag
--- purpose: how long the oldest entry after a position has been waiting, in seconds
-select coalesce(extract(epoch from clock_timestamp() - l.committed_at), 0)::float8
-from rowcast.log l where l.position > $1 order by l.position limit 1;
+-- purpose: how long the oldest change that is committed and not yet published has been waiting, in seconds: in the log after a
+-- position, or still in the outbox
+with head as materialized (
+    select h.snapshot from rowcast.head h order by h.from_position desc limit 1
+), waiting as (
+    (select l.committed_at as since from rowcast.log l where l.position > $1 order by l.position limit 1)
+    union all
+    select min(o.captured_at) from rowcast.outbox_0 o where o.txid >= (select pg_snapshot_xmax(h.snapshot) from head h)
+    union all
+    select min(o.captured_at) from rowcast.outbox_1 o where o.txid >= (select pg_snapshot_xmax(h.snapshot) from head h)
+)
+select coalesce(extract(epoch from clock_timestamp() - min(since)), 0)::float8 from waiting;
 
 -- name: segment_age
 -- purpose: for how many seconds the current segment has been open, and how many entries it has
@@ -96,7 +105,7 @@ from rowcast.segment s order by s.segment desc limit 1;
 delete from rowcast.head h
 where h.from_position < (select n.from_position from rowcast.head n order by n.from_position desc limit 1) and h.position < $1;
 
--- name: life
+-- name: cluster
 -- purpose: what the log believes about its cluster, and what is so
 select h.epoch, h.position, e.system_identifier = c.system_identifier as same_cluster, e.timeline = c.timeline as same_timeline
 from (select * from rowcast.head order by from_position desc limit 1) h

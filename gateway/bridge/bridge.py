@@ -5,7 +5,6 @@
 """
 
 import asyncio
-import random
 import time
 from datetime import timedelta
 
@@ -14,6 +13,7 @@ import structlog
 from redis.exceptions import RedisError
 
 import sql
+from gateway import backoff
 from gateway.bridge import lease, retention
 from gateway.bridge.lease import Wakefulness
 from gateway.bridge.listener import Connection, Listener, ListenerLost, connect, listening
@@ -23,6 +23,7 @@ from gateway.bridge.sequencer import Sequencer
 _AWAKE_SECONDS = 0.2
 """How long after the last change the bridge stays awake."""
 _POLL_SECONDS = 0.003
+_SETTLING_SECONDS = 0.05
 _TICK_SECONDS = 0.5
 """The floor under a lost bell."""
 _RECLAIM_SECONDS = 1.0
@@ -64,15 +65,15 @@ class Bridge:
                 if not all(isinstance(leaf, _RECOVERABLE) for leaf in leaves):
                     raise
                 failures = 0 if time.monotonic() - started > 10 else failures + 1
-                pause = random.uniform(0, min(3.0, 0.1 * 2**failures))
+                pause = backoff.pause(failures, 0.1, 3.0)
                 log.warning("bridge starts again", errors=", ".join(dict.fromkeys(map(repr, leaves))), retry_seconds=round(pause, 2))
                 await asyncio.sleep(pause)
 
     async def lead(self, listener: Listener) -> None:
         """Does the active bridge's work until something of it breaks."""
         sequencer = await Sequencer.open(self._database_url)
-        reader = await connect(self._database_url, "publisher", plan_cache_mode="force_generic_plan")
-        keeper = await connect(self._database_url, "retention")
+        reader = await connect(self._database_url, "publisher", command_timeout=30, plan_cache_mode="force_generic_plan")
+        keeper = await connect(self._database_url, "retention", command_timeout=30)
         redis = redis_client(self._redis_url)
         publisher = Publisher(reader, redis, self._log_entries)
         try:
@@ -95,6 +96,7 @@ class Bridge:
         """Drains the outbox whenever the bell rings, a tick passes, or, while awake, every few milliseconds."""
         wakefulness = Wakefulness(listener, armed=self._notify == "armed")
         last_change = last_reclaim = time.monotonic()
+        settling_pause = _POLL_SECONDS
         while True:
             listener.rung.clear()
             moved = await sequencer.step()
@@ -116,7 +118,12 @@ class Bridge:
                 await wakefulness.settle()
                 if not wakefulness.settling:
                     continue
-            await self._wait(listener.rung, _POLL_SECONDS if wakefulness.awake or wakefulness.settling else _TICK_SECONDS)
+                # Somebody's transaction has been open for a while: look less and less often.
+                settling_pause = min(_SETTLING_SECONDS, settling_pause * 1.2)
+                await self._wait(listener.rung, settling_pause)
+                continue
+            settling_pause = _POLL_SECONDS
+            await self._wait(listener.rung, _POLL_SECONDS if wakefulness.awake else _TICK_SECONDS)
 
     async def _wait(self, rung: asyncio.Event, seconds: float) -> None:
         try:
@@ -127,7 +134,7 @@ class Bridge:
 
     async def _check_life(self, connection: Connection, publisher: Publisher) -> None:
         """Before the first step: is this still the log that was published? A log that lost commits starts a new epoch."""
-        life = await connection.fetchrow(sql.statement("life"))
+        life = await connection.fetchrow(sql.statement("cluster"))
         assert life is not None
         if not life["same_cluster"]:
             await self._begin_epoch(connection, "restored", life["position"])
@@ -169,5 +176,7 @@ async def run_until(bridge: Bridge, stop: asyncio.Event) -> None:
             task.result()
     finally:
         waiter.cancel()
-        task.cancel()
-        await asyncio.gather(task, waiter, return_exceptions=True)
+        # A TaskGroup of Python 3.11 that is ending for an error forgets a cancellation: say it until it is heard.
+        while not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=0.2)

@@ -28,21 +28,23 @@ class ListenerLost(Exception):
     """The listening connection has gone away."""
 
 
-async def connect(url: str, name: str, **server_settings: str) -> Connection:
+async def connect(url: str, name: str, *, command_timeout: float | None = None, **server_settings: str) -> Connection:
     """Opens a connection for the bridge: durable commits, a fresh snapshot per statement, dead peers noticed by Postgres.
 
-    Raises PostgresUnreachable.
+    A statement that takes longer than `command_timeout` seconds raises TimeoutError: a flow that the network has forgotten
+    says nothing. Raises PostgresUnreachable.
     """
     try:
-        return await _connect(url, name, server_settings)
+        return await _connect(url, name, command_timeout, server_settings)
     except (OSError, ValueError, asyncpg.ClientConfigurationError) as error:
         raise PostgresUnreachable from error
 
 
-async def _connect(url: str, name: str, server_settings: Mapping[str, str]) -> Connection:
+async def _connect(url: str, name: str, command_timeout: float | None, server_settings: Mapping[str, str]) -> Connection:
     return await asyncpg.connect(
         url,
         timeout=10,
+        command_timeout=command_timeout,
         server_settings={
             "application_name": f"rowcast {name}",
             "default_transaction_isolation": "read committed",

@@ -9,6 +9,7 @@
 import asyncio
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -20,13 +21,14 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 import sql
-from gateway import wire
+from gateway import backoff, wire
 from gateway.bridge.listener import Connection
 from streams.payload import Change, Shape, deliveries
 
 BATCH_ENTRIES = 500
 BATCH_BYTES = 4_000_000
 BEAT_SECONDS = 1.0
+_REPLY_SECONDS = 5.0
 _SEED_ENTRIES = 20_000
 """How much of the log a Redis that has lost everything gets back; older cursors are served from Postgres."""
 
@@ -34,8 +36,12 @@ log = structlog.get_logger()
 
 
 def redis_client(url: str) -> "Redis":
-    """Opens a client that never repeats a command by itself."""
-    return Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=5, socket_connect_timeout=5, protocol=3)
+    """Opens a client that never repeats a command by itself.
+
+    It has no timeout of its own: redis-py's is an `asyncio.wait_for` around the write, which in Python 3.11 swallows a
+    cancellation that comes as the write ends. Each call is timed where it is made.
+    """
+    return Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=None, socket_connect_timeout=5, protocol=3)
 
 
 @dataclass
@@ -83,7 +89,7 @@ class Publisher:
             except (RedisError, OSError) as error:
                 failures += 1
                 self._place = None
-                pause = min(2.0, 0.05 * 2**failures)
+                pause = backoff.pause(failures, 0.05, 2.0)
                 log.warning("redis is not there", error=type(error).__name__, retry_seconds=pause)
                 await asyncio.sleep(pause)
                 continue
@@ -115,7 +121,10 @@ class Publisher:
         assert bounds is not None
         start = max(bounds["earliest"] - 1, bounds["after_position"], bounds["position"] - _SEED_ENTRIES)
         self._place = await self._ask(bounds["epoch"], start)
-        if self._place.position > bounds["position"]:
+        # What is in Redis was committed before: only a head that is read after it can be said to be behind it.
+        head = await self._connection.fetchrow(sql.statement("head"))
+        assert head is not None
+        if self._place.position > head["position"]:
             raise EpochLost(self._place.position)
         if self._place.position < start:
             # Too far behind: what lies between would be pushed out again anyway.
@@ -125,7 +134,7 @@ class Publisher:
 
     async def _ask(self, epoch: str, start: int, end_life: str = "") -> Place:
         new_life = secrets.token_hex(4)
-        life, position = await self._begin(keys=[wire.META], args=[epoch, new_life, start, wire.META_TTL_SECONDS, end_life])
+        life, position = await self._call(self._begin, keys=[wire.META], args=[epoch, new_life, start, wire.META_TTL_SECONDS, end_life])
         return Place(epoch, life.decode(), int(position), begun=life.decode() == new_life)
 
     async def append(self, place: Place, changes: list[Change], shapes: list[int]) -> None:
@@ -147,7 +156,7 @@ class Publisher:
             for delivery in each:
                 key = keys.setdefault(prefix + delivery.channel, len(keys) + 1)
                 args += (key, change.position, delivery.channel, wire.encode(place.epoch, change, delivery, siblings))
-        answer, position = await self._append(keys=[wire.META, *keys], args=args)
+        answer, position = await self._call(self._append, keys=[wire.META, *keys], args=args)
         if answer in (b"OK", b"DUP"):
             # After DUP Redis may be further than this batch: another bridge was quicker.
             place.position = max(changes[-1].position, int(position)) if answer == b"OK" else int(position)
@@ -167,9 +176,13 @@ class Publisher:
             return
         lag = await self._connection.fetchval(sql.statement("lag"), place.position) or 0.0
         beat = wire.Beat(place.epoch, place.life, place.position, head["position"], round(lag, 3))
-        args = [place.epoch, place.life, wire.MARK_SECONDS, wire.META_TTL_SECONDS, wire.HEAD, beat.encode()]
-        if not await self._beat(keys=[wire.META], args=args):
+        args = [place.epoch, place.life, wire.MARK_SECONDS, wire.META_TTL_SECONDS, wire.HEAD, beat.encode(), place.position]
+        if not await self._call(self._beat, keys=[wire.META], args=args):
             self._place = None
+
+    async def _call(self, script: Any, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        async with asyncio.timeout(_REPLY_SECONDS):
+            return await script(keys=keys, args=args)
 
     async def _shape(self, number: int) -> Shape:
         row = await self._connection.fetchrow(sql.statement("shape"), number)

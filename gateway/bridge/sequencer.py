@@ -9,6 +9,9 @@ import asyncpg
 import sql
 from gateway.bridge.listener import Connection, connect
 
+_TIMEOUTS_SECONDS = {"head_snapshot": 10.0, "waiting": 10.0, "advance": 900.0}
+"""A look is short, so a connection that has gone silent is noticed; a step may have millions of changes to move."""
+
 
 class Sequencer:
     """Moves what is visible in the outbox to the log. One connection; harmless if two run at once."""
@@ -28,7 +31,7 @@ class Sequencer:
     async def step(self) -> int:
         """Sequences all that is visible, and returns how many changes that were."""
         if self._seen is None:
-            self._position, self._seen = await self._row("snapshot_now")
+            self._position, self._seen = await self._row("head_snapshot")
         waiting, seen = await self._row("waiting", self._seen)
         if not waiting:
             self._seen = seen
@@ -41,6 +44,6 @@ class Sequencer:
         return bool(await self._connection.fetchval("select rowcast.reclaim()"))
 
     async def _row(self, name: str, *args: object) -> asyncpg.Record:
-        row = await self._connection.fetchrow(sql.statement(name), *args)
+        row = await self._connection.fetchrow(sql.statement(name), *args, timeout=_TIMEOUTS_SECONDS[name])
         assert row is not None
         return row

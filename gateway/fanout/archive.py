@@ -16,7 +16,7 @@ from gateway.wire import Entry
 from streams.payload import Change, Shape, deliveries
 
 _CONNECTIONS = 4
-_BYTES = 1_000_000
+_BYTES = 256_000
 _TIMEOUT_SECONDS = 10.0
 
 
@@ -99,6 +99,7 @@ class Archive:
                         statement_cache_size=0,
                         server_settings={"application_name": "rowcast archive"},
                     )
-            return await self._pool.fetch(sql.statement(name), *args, timeout=_TIMEOUT_SECONDS)
+            async with self._pool.acquire(timeout=_TIMEOUT_SECONDS) as connection:
+                return await connection.fetch(sql.statement(name), *args, timeout=_TIMEOUT_SECONDS)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             raise ArchiveUnavailable from error

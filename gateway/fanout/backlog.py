@@ -19,6 +19,7 @@ from gateway.fanout.archive import Archive, ArchiveUnavailable
 from gateway.wire import Entry
 
 PAGE_ENTRIES = 200
+PAGE_BYTES = 256_000
 
 
 class BacklogUnavailable(Exception):
@@ -43,10 +44,11 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where the log in Redis stands."""
+    """The end of the log; `life` is that of Redis, where Redis said it."""
 
     epoch: str
     position: int
+    life: str = ""
 
 
 class Backlog:
@@ -62,9 +64,10 @@ class Backlog:
     async def head(self) -> Head:
         """Returns the end of the log. Raises BacklogUnavailable if nobody knows it."""
         try:
-            epoch, position = await cast("Awaitable[list[bytes | None]]", self._redis.hmget(wire.META, "epoch", "position"))
-            if epoch is not None and position is not None:
-                return Head(epoch.decode(), int(position))
+            answer = await cast("Awaitable[list[bytes | None]]", self._redis.hmget(wire.META, "epoch", "position", "life"))
+            epoch, position, life = answer
+            if epoch is not None and position is not None and life is not None:
+                return Head(epoch.decode(), int(position), life.decode())
         except (RedisError, OSError):
             pass
         try:
@@ -101,11 +104,11 @@ class Backlog:
         for _ in range(2):
             prefix = wire.log_prefix(self._epoch, self._life)
             keys = [wire.META, *(prefix + channel for channel in channels)]
-            answer = await self._read(keys=keys, args=[self._epoch, self._life, after, limit])
+            answer = await self._read(keys=keys, args=[self._epoch, self._life, after, limit, PAGE_BYTES // len(channels)])
             if not answer:
                 return None
             self._epoch, self._life = answer[0].decode(), answer[1].decode()
-            if len(answer) == 6:
+            if len(answer) == 7:
                 break
         else:
             return None
@@ -114,7 +117,7 @@ class Backlog:
             return None
         entries: list[Entry] = []
         through, more = position, False
-        for channel, raw, newest in zip(channels, answer[4], answer[5], strict=True):
+        for channel, raw, newest, cut in zip(channels, answer[4], answer[5], answer[6], strict=True):
             complete = after
             for _, fields in raw:
                 previous = int(fields[1])
@@ -125,7 +128,7 @@ class Backlog:
                 complete = entry.position
             if not raw and not newest and after < floor:
                 return None
-            if len(raw) == limit:
+            if cut:
                 more = True
                 through = min(through, complete)
         entries = [entry for entry in entries if entry.position <= through]

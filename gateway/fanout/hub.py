@@ -9,7 +9,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import structlog
 
@@ -23,10 +23,10 @@ from gateway.fanout.ticker import Ticker, iso
 from gateway.wire import Beat, Entry
 
 _REPAIR_CHANNELS = 200
+_REPAIR_ENTRIES = 5_000
 _JOIN_SECONDS = 10.0
 _LINGER_SECONDS = 5.0
 """How long a channel that nobody listens to stays subscribed: people come back."""
-ENDINGS = ("shutdown", "slow", "expired", "max-age", "unavailable", "gone")
 
 log = structlog.get_logger()
 
@@ -60,6 +60,7 @@ class Hub:
         self.last_beat: Beat | None = None
         self.last_beat_at = 0.0
         self.epoch = ""
+        self.life = ""
         self.position = 0
         self.draining = False
         self._backlog = backlog
@@ -91,6 +92,9 @@ class Hub:
         `wanted` None is a fresh start, or, with `fault`, an id that is none of ours. Raises Unavailable.
         """
         self._subscribers.add(subscriber)
+        if wanted is not None:
+            # Whatever becomes of this connection, it never takes the client's id away.
+            subscriber.start(wanted)
         subscriber.ends_at = time.monotonic() + self._max_age_seconds * random.uniform(0.9, 1.1)
         self._meter.connected(subscriber)
         try:
@@ -176,6 +180,7 @@ class Hub:
         }
         # Spread, so that those who lose a process together do not come back together.
         subscriber.write(frame.control("ready", cursor, data, retry_ms=random.randint(1000, 3000)))
+        subscriber.greeted = True
 
     # The live edge
 
@@ -202,7 +207,8 @@ class Hub:
     def beat(self, beat: Beat) -> bool:
         """Takes the bridge's word: all up to its position has come, for it came on the same connection."""
         self.last_beat, self.last_beat_at = beat, time.monotonic()
-        if beat.epoch != self.epoch:
+        if beat.epoch != self.epoch or beat.life != self.life:
+            # Redis was filled anew, and what lay too far back was not published: the log has it.
             return False
         if beat.position > self.position:
             self.position = beat.position
@@ -234,17 +240,17 @@ class Hub:
     async def _repair(self) -> None:
         head = await self._backlog.head()
         if not self.epoch:
-            self._begin(Cursor(head.epoch, head.position))
+            self._begin(Cursor(head.epoch, head.position), head.life)
             return
         if head.epoch != self.epoch:
-            self._start_over(Cursor(head.epoch, head.position), "epoch")
+            self._start_over(Cursor(head.epoch, head.position), head.life, "epoch")
             return
         self._meter.repaired()
         start = self.position
         channels = {name: channel for name, channel in self._channels.items() if channel.subscribers}
         names = sorted(channels)
         if not names:
-            self._begin(Cursor(head.epoch, head.position))
+            self._begin(Cursor(head.epoch, head.position), head.life)
             return
         entries: list[Entry] = []
         through = head.position
@@ -254,31 +260,54 @@ class Hub:
             while True:
                 page = await self._backlog.read(some, self.epoch, after, known=through)
                 if page.lost:
-                    self._start_over(Cursor(page.epoch, page.through), page.lost)
+                    self._start_over(Cursor(page.epoch, page.through), head.life, page.lost)
                     return
                 entries += page.entries
+                if len(entries) > _REPAIR_ENTRIES:
+                    self._fall_behind(channels.values(), through)
+                    self.life = head.life
+                    return
                 after = page.through
                 if not page.more or after >= through:
                     break
         entries.sort(key=lambda entry: (entry.position, entry.stream))
         for entry in entries:
             channel = channels[entry.channel]
-            if entry.position > channel.position and entry.position <= through:
+            if channel.position < entry.position <= through:
+                self._reset_who_went_past(channel, entry)
                 self._offer(channel, entry)
-        for channel in channels.values():
+        self._arrive(channels.values(), through)
+        self.life = head.life
+
+    def _arrive(self, channels: Iterable[_Channel], through: int) -> None:
+        for channel in channels:
             channel.position = max(channel.position, through)
             channel.chained = True
         self.position = max(self.position, through)
 
-    def _start_over(self, cursor: Cursor, reason: str) -> None:
+    def _reset_who_went_past(self, channel: _Channel, entry: Entry) -> None:
+        """An entry was missing on one channel, and a connection has had later ones on another: in order it can no longer come."""
+        for subscriber in channel.subscribers:
+            if subscriber.state is State.LIVE and subscriber.through < entry.position <= subscriber.position:
+                self._reset(subscriber, Cursor(self.epoch, subscriber.position), "gap")
+
+    def _fall_behind(self, channels: Iterable[_Channel], through: int) -> None:
+        """Too much was missed to be held here: each subscriber reads it for itself, page by page."""
+        self._arrive(channels, through)
+        for subscriber in self._subscribers:
+            if subscriber.state is State.LIVE:
+                subscriber.state = State.BEHIND
+                self._catch_up(subscriber)
+
+    def _start_over(self, cursor: Cursor, life: str, reason: str) -> None:
         """Tells every subscriber that its history cannot be completed, and goes on from here."""
-        self._begin(cursor)
+        self._begin(cursor, life)
         for subscriber in self._subscribers:
             if subscriber.state is State.LIVE:
                 self._reset(subscriber, cursor, reason)
 
-    def _begin(self, cursor: Cursor) -> None:
-        self.epoch, self.position = cursor.epoch, cursor.position
+    def _begin(self, cursor: Cursor, life: str) -> None:
+        self.epoch, self.position, self.life = cursor.epoch, cursor.position, life
         for channel in self._channels.values():
             channel.position = cursor.position
             channel.chained = False
@@ -290,8 +319,10 @@ class Hub:
 
     async def _bring_up(self, subscriber: Subscriber) -> None:
         try:
-            while subscriber.state in (State.BEHIND, State.CATCHING_UP):
+            while True:
                 await subscriber.sink.drained()
+                if subscriber.state not in (State.BEHIND, State.CATCHING_UP):
+                    return
                 subscriber.begin_page()
                 known = self.position
                 page = await self._backlog.read(subscriber.channels, subscriber.epoch, subscriber.position, known=known)
@@ -300,6 +331,9 @@ class Hub:
                 else:
                     self._take(subscriber, page)
         except BacklogUnavailable:
+            self.end(subscriber, "unavailable")
+        except Exception:
+            log.exception("catching up has failed", connection=subscriber.connection)
             self.end(subscriber, "unavailable")
         finally:
             self._catching_up.pop(subscriber, None)
@@ -316,10 +350,11 @@ class Hub:
         if subscriber.state is State.ENDED:
             return
         self._meter.ended(reason)
+        retry_ms = retry_ms if retry_ms is not None else random.randint(500, 3000)
         if reason == "expired":
-            subscriber.end("closed", {"reason": reason})
+            subscriber.end("closed", {"reason": reason}, retry_ms)
         else:
-            subscriber.end("reconnect", {"reason": reason, "retry": retry_ms if retry_ms is not None else random.randint(500, 3000)})
+            subscriber.end("reconnect", {"reason": reason, "retry": retry_ms}, retry_ms)
 
     async def drain(self, window_seconds: float) -> None:
         """Ends every stream, spread over a window, so that those who come back do not come back at once."""

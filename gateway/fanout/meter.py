@@ -8,6 +8,9 @@ from prometheus_client.exposition import generate_latest
 
 from gateway.fanout.subscriber import Subscriber
 
+ENDINGS = ("shutdown", "slow", "expired", "max-age", "unavailable", "gone")
+"""Why a stream ends: the list is closed. All but `gone`, where the client went away, are announced."""
+
 
 class Meter:
     """The metrics of one web process, in a registry of its own."""
@@ -23,6 +26,8 @@ class Meter:
         self._deliveries = Counter("rowcast_deliveries", "Events offered to subscribers", ["stream"], registry=self.registry)
         self._resumes = Counter("rowcast_resumes", "How streams began: fresh, redis, postgres, reset", ["kind"], registry=self.registry)
         self._endings = Counter("rowcast_endings", "Why streams ended", ["reason"], registry=self.registry)
+        for reason in ENDINGS:
+            self._endings.labels(reason)
         self._repairs = Counter("rowcast_repairs", "Times the tail may have missed something and read the log", registry=self.registry)
         self._refusals = Counter("rowcast_refusals", "Requests refused, by status", ["status"], registry=self.registry)
         self.lag_positions = Gauge(

@@ -1,6 +1,7 @@
 """⑧ One connection's end: what it listens to, how far it has come, and when it ends.
 
-- `position` is how far the subscriber is complete: everything at or below it was written or is not for it.
+- `position` is how far the subscriber is complete: everything at or below it was written or is not for it. `through` is how
+  far a page of the log, which has all channels, has brought it.
 - Catching up: pages of the log at the reader's pace, while what is live waits in a bounded buffer; then live, without a
   moment between. A reader that is too slow is a reader that resumes: nothing is queued for it but its position.
 - Rights are those of now: the channels were computed from the principal that asked.
@@ -46,12 +47,14 @@ class Subscriber:
         "epoch",
         "format",
         "full_since",
+        "greeted",
         "position",
         "principal",
         "sent_at",
         "sink",
         "state",
         "streams",
+        "through",
         "warned",
     )
 
@@ -63,8 +66,10 @@ class Subscriber:
         self.sink = sink
         self.format = format
         self.state = State.CATCHING_UP
-        self.epoch = ""
+        self.epoch = "none"
         self.position = 0
+        self.through = 0
+        self.greeted = False
         self.connected_at = self.sent_at = time.monotonic()
         self.ends_at = math.inf
         self.full_since = 0.0
@@ -84,7 +89,7 @@ class Subscriber:
     def start(self, cursor: Cursor) -> None:
         """Sets where to go on from: behind this id."""
         self.epoch = cursor.epoch
-        self.position = cursor.position - (1 if cursor.stream else 0)
+        self.position = self.through = cursor.position - (1 if cursor.stream else 0)
         self._skip = cursor if cursor.stream else None
 
     def offer(self, entry: Entry) -> None:
@@ -115,8 +120,11 @@ class Subscriber:
         """Writes a page's entries; True if with it, and what was kept meanwhile, the subscriber is live."""
         for entry in page.entries:
             self._deliver(entry)
-        self.position = max(self.position, page.through)
+        self.position = self.through = max(self.position, page.through)
         if page.more or self._overflown:
+            # What is live meanwhile comes in a later page.
+            self.state = State.BEHIND
+            self._buffer.clear()
             return False
         for entry in self._buffer:
             if entry.position > page.through:
@@ -127,11 +135,11 @@ class Subscriber:
             self.state = State.BEHIND
         return True
 
-    def end(self, event: str, data: dict[str, object]) -> None:
-        """Says why, and closes."""
+    def end(self, event: str, data: dict[str, object], retry_ms: int) -> None:
+        """Says why, and closes; `retry` stands in it only where it is the first event."""
         if self.state is not State.ENDED:
             self.state = State.ENDED
-            self.write(frame.control(event, self.cursor, data))
+            self.write(frame.control(event, self.cursor, data, None if self.greeted else retry_ms))
             self.sink.close()
 
     def _deliver(self, entry: Entry) -> None:

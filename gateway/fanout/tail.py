@@ -8,7 +8,6 @@
 
 import asyncio
 import math
-import random
 from collections.abc import Iterable
 from typing import Any, Protocol
 
@@ -19,7 +18,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from gateway import wire
+from gateway import backoff, wire
 from gateway.wire import Beat, Entry
 
 SILENCE_SECONDS = 3.0
@@ -52,7 +51,7 @@ class Tail:
     def __init__(self, redis_url: str, hub: Sink) -> None:
         # RESP2: what arrives on a subscribed connection is a plain list.
         self._pool: ConnectionPool = ConnectionPool.from_url(
-            redis_url, protocol=2, socket_connect_timeout=5, socket_timeout=5, retry=Retry(NoBackoff(), 0)
+            redis_url, protocol=2, socket_connect_timeout=5, socket_timeout=None, retry=Retry(NoBackoff(), 0)
         )
         self._hub = hub
         self._confirmed: dict[str, asyncio.Event] = {}
@@ -96,7 +95,7 @@ class Tail:
             finally:
                 self.connected = False
                 await connection.disconnect(nowait=True)
-            await asyncio.sleep(random.uniform(0, min(2.0, 0.05 * 2**failures)))
+            await asyncio.sleep(backoff.pause(failures, 0.05, 2.0))
 
     async def _command(self, connection: AbstractConnection) -> None:
         """Sends what is asked for in the order in which it was asked for, many channels at once where many wait."""

@@ -45,6 +45,8 @@ class Ticker:
     def attend(self, subscriber: Subscriber, now: float, today: float) -> None:
         """Does what is due for one subscriber; `now` is monotonic, `today` in seconds since 1970."""
         expires_at = subscriber.principal.expires_at
+        if not subscriber.sink.full:
+            subscriber.full_since = 0.0
         if today >= expires_at:
             self._hub.end(subscriber, "expired")
         elif now >= subscriber.ends_at:
@@ -54,7 +56,6 @@ class Ticker:
             if now - subscriber.full_since >= SLOW_SECONDS:
                 self._hub.end(subscriber, "slow")
         elif subscriber.state is State.LIVE:
-            subscriber.full_since = 0.0
             if not subscriber.warned and today >= expires_at - _WARN_SECONDS:
                 subscriber.warned = True
                 subscriber.write(frame.control("auth-expiring", subscriber.cursor, {"expires_at": iso(expires_at)}))

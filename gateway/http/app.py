@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from starlette.applications import Starlette
@@ -22,6 +22,7 @@ from gateway.http import error, health, stream
 from gateway.settings import Settings, SettingsError
 from streams.catalog import Catalog, load
 
+_REDIS_CONNECTIONS = 32
 _DRAIN_SHARE = 0.8
 """Endings are spread over this share of the drain window; the rest is for their bytes to leave."""
 
@@ -31,7 +32,16 @@ def create(settings: Settings, catalog: Catalog | None = None) -> Starlette:
     if not settings.redis_url or not settings.database_url:
         raise SettingsError("DATABASE_URL and REDIS_URL are not set, and no `rowcast run` with embedded servers is running here")
     # Reading is repeatable, so here a retry does no harm.
-    redis = Redis.from_url(settings.redis_url, protocol=3, socket_timeout=5, retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 2))
+    # A storm of readers waits for a connection: an error would look as if Redis were away, and send them all to Postgres.
+    pool = BlockingConnectionPool.from_url(
+        settings.redis_url,
+        max_connections=_REDIS_CONNECTIONS,
+        timeout=10,
+        protocol=3,
+        socket_timeout=5,
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
+    )
+    redis = Redis.from_pool(pool)
     archive = Archive(settings.database_url)
     meter = Meter()
     hub = Hub(

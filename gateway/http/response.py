@@ -42,10 +42,10 @@ async def _frames(hub: Hub, subscriber: Subscriber, cursor: Cursor | None, fault
         hub.leave(subscriber)
 
 
-def refusal(reason: str) -> Response:
-    """Answers who cannot be served now in the one way after which every EventSource comes back."""
+def refusal(reason: str, cursor: Cursor | None) -> Response:
+    """Answers who cannot be served now in the one way after which every EventSource comes back, with the id that it came with."""
     retry_ms = random.randint(2000, 8000)
-    return Response(frame.control("reconnect", NOWHERE, {"reason": reason, "retry": retry_ms}, retry_ms), headers=HEADERS)
+    return Response(frame.control("reconnect", cursor or NOWHERE, {"reason": reason, "retry": retry_ms}, retry_ms), headers=HEADERS)
 
 
 def headers_only() -> Response:

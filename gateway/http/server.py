@@ -4,6 +4,7 @@ import copy
 import logging
 import signal
 import socket
+from functools import partial
 from urllib.parse import parse_qsl, urlencode
 
 import uvicorn
@@ -12,8 +13,9 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
+from gateway import log
 from gateway.http.app import create
-from gateway.settings import Settings, SettingsError, read
+from gateway.settings import Settings, SettingsError
 
 _SECRETS = frozenset({"ticket", "access_token", "token"})
 
@@ -39,20 +41,20 @@ class RedactQuery(logging.Filter):
         return True
 
 
-def application() -> Starlette:
-    """Builds the application from the environment: what a worker process calls."""
+def application(settings: Settings) -> Starlette:
+    """Builds the application in the process that serves it, a worker or the only one."""
+    # Streams end by our own drain, not by sse-starlette's.
     AppStatus.enable_automatic_graceful_drain = False
-    return create(read())
+    log.configure(settings.log_level)
+    return create(settings)
 
 
 def serve(settings: Settings, workers: int = 1) -> None:
     """Serves until SIGTERM or SIGINT, then drains and returns. Raises SettingsError if it cannot listen."""
-    # Streams end by our own drain, not by sse-starlette's.
-    AppStatus.enable_automatic_graceful_drain = False
     # uvicorn raises SIGTERM again when it has shut down; without this the exit code would be the signal's.
     signal.signal(signal.SIGTERM, lambda *_: None)
     config = uvicorn.Config(
-        application if workers > 1 else create(settings),
+        partial(application, settings) if workers > 1 else application(settings),
         factory=workers > 1,
         host=settings.host,
         port=settings.port,

@@ -33,14 +33,17 @@ async def open_stream(request: Request) -> Response:
     if request.method == "HEAD":
         return headers_only()
     hub: Hub = request.app.state.hub
+    text = _last_event_id(request)
+    cursor = Cursor.parse(text)
     if hub.draining:
-        return refusal("shutdown")
+        return refusal("shutdown", cursor)
+    if text == "earliest":
+        try:
+            cursor = await hub.earliest()
+        except Unavailable:
+            return refusal("unavailable", None)
     subscriber = Subscriber(secrets.token_hex(8), principal, streams, BufferSink(), format)
-    try:
-        cursor, fault = await _since(request, hub)
-    except Unavailable:
-        return refusal("unavailable")
-    return StreamResponse(hub, subscriber, cursor, fault)
+    return StreamResponse(hub, subscriber, cursor, "unknown-id" if text and cursor is None else None)
 
 
 async def list_streams(request: Request) -> Response:
@@ -101,13 +104,7 @@ def _format(request: Request) -> str:
     return format
 
 
-async def _since(request: Request, hub: Hub) -> tuple[Cursor | None, str | None]:
-    """Returns the cursor to go on from, or why there is none. Header over query (Mercure spec §reconciliation)."""
+def _last_event_id(request: Request) -> str:
+    """Returns what the client came with: the header wins, an empty one is none."""
     query = request.query_params
-    text = request.headers.get("last-event-id") or query.get("lastEventId") or query.get("last_event_id")
-    if not text:
-        return None, None
-    if text == "earliest":
-        return await hub.earliest(), None
-    cursor = Cursor.parse(text)
-    return cursor, None if cursor else "unknown-id"
+    return request.headers.get("last-event-id") or query.get("lastEventId") or query.get("last_event_id") or ""
