@@ -49,6 +49,12 @@ class Column:
     builtin: bool = True
     virtual: bool = False
     """Generated when it is read: a trigger does not see it."""
+    schema: str = "pg_catalog"
+
+    @property
+    def regtype(self) -> str:
+        """The type as a constant."""
+        return sql.literal(f"{sql.identifier(self.schema)}.{sql.identifier(self.type)}") + "::regtype"
 
     @property
     def element(self) -> str:
@@ -93,6 +99,8 @@ class Capture:
             settings="".join(f" set {setting}" for setting, types in _RENDERINGS.items() if self._renders(types)),
             lane_bits=sql.LANE_BITS,
             ring=sql.ring(self.notify),
+            new_stale=self._stale("new"),
+            old_stale=self._stale("old"),
             new_key=_key("new", key),
             old_key=_key("old", key),
             new_views=", ".join(self._view("new", shape, number) for number in range(len(self._views))),
@@ -104,6 +112,18 @@ class Capture:
                 f"coalesce(octet_length({row}[{number}]), 0)" for row in ("v_new", "v_old") for number in range(1, len(self._views) + 1)
             ),
         )
+
+    def narrows(self, streams: str) -> bool:
+        """Says whether somebody may see less than under an older shape, given its `streams`: fewer columns, or another owner."""
+        now = {each["stream"]: each for each in orjson.loads(self.shape)}
+        for before in orjson.loads(streams):
+            after = now.get(before["stream"])
+            if after is None:
+                continue
+            listed = {column["name"] for column in after["columns"]}
+            if after["owner"] != before["owner"] or any(column["name"] not in listed for column in before["columns"]):
+                return True
+        return False
 
     @property
     def _views(self) -> Sequence[tuple[str, ...]]:
@@ -117,6 +137,10 @@ class Capture:
         used = [self.columns[c] for columns in self._views for c in columns]
         understood = _PLAIN.union(*_RENDERINGS.values())
         return any(not column.builtin or column.element in types or column.element not in understood for column in used)
+
+    def _stale(self, row: str) -> str:
+        read = dict.fromkeys(c for s in self.streams for c in (*s.columns, *([s.owner] if s.owner else [])))
+        return " or ".join(f"pg_typeof({row}.{sql.identifier(c)}) <> {self.columns[c].regtype}" for c in read)
 
     def _view(self, row: str, shape: int, number: int) -> str:
         columns = self._views[number]

@@ -4,6 +4,7 @@
 - What has not changed is not touched: a trigger is replaced only when its declaration, or itself, is not as it should be.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -38,20 +39,35 @@ async def migrate(connection: Connection, plan: Plan, *, examples: bool = False,
 
     Raises MigrateError, naming it, for a table or column that does not exist, and for one that is locked for too long.
     """
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return await _attempt(connection, plan, examples, dry_run)
+        except asyncpg.LockNotAvailableError:
+            # Whoever waits for a table's lock stops all writers behind it: wait shortly, and let them pass.
+            await asyncio.sleep(_PAUSE_SECONDS)
+    try:
+        return await _attempt(connection, plan, examples, dry_run)
+    except asyncpg.LockNotAvailableError as error:
+        raise MigrateError("another transaction keeps a published table locked: try again when it has ended") from error
+
+
+_ATTEMPTS = 20
+_PAUSE_SECONDS = 0.5
+
+
+async def _attempt(connection: Connection, plan: Plan, examples: bool, dry_run: bool) -> list[str]:
     transaction = connection.transaction(isolation="read_committed")
     await transaction.start()
     try:
-        await connection.execute("set local lock_timeout = '10s'; set local synchronous_commit = on")
+        await connection.execute("set local synchronous_commit = on")
         await connection.execute(f"select pg_advisory_xact_lock({sql.LOCK_CLASS}, {sql.MIGRATE_LOCK})")
+        await connection.execute("set local lock_timeout = '200ms'")
         changed = [
             *await _number(connection),
             *await _functions(connection),
             *(await _examples(connection) if examples else []),
             *await _captures(connection, plan),
         ]
-    except asyncpg.LockNotAvailableError as error:
-        await transaction.rollback()
-        raise MigrateError("a published table has been locked by another transaction for 10 s: try again when it has ended") from error
     except BaseException:
         await transaction.rollback()
         raise
@@ -151,6 +167,9 @@ async def _captures(connection: Connection, plan: Plan) -> list[str]:
         await connection.execute(capture.statements(shape))
         if row is not None:
             await connection.execute(drop_views(row["shape"], row["streams"]))
+            if capture.narrows(row["streams"]):
+                epoch = await connection.fetchval("select rowcast.begin_epoch('narrowed', 0)")
+                changed.append(f"log, epoch {epoch}: {capture.relation} publishes less than before, and what was published is not replayed")
         streams = ", ".join(s.name for s in capture.streams)
         changed.append(f"trigger on {capture.relation} ({streams}; bell: {plan.notify}){' again' if row else ''}")
     for row in await connection.fetch("select relation from rowcast.shape where retired_at is null order by relation"):
@@ -191,9 +210,10 @@ async def in_place(connection: Connection, relation: str) -> bool:
 
 async def _columns(connection: Connection, relation: str) -> Mapping[str, Column]:
     rows = await connection.fetch(
-        "select a.attname, t.typname, t.typnamespace = 'pg_catalog'::regnamespace as builtin, a.attgenerated = 'v' as virtual"
+        "select a.attname, t.typname, t.typnamespace = 'pg_catalog'::regnamespace as builtin, a.attgenerated = 'v' as virtual,"
+        " (select n.nspname from pg_namespace n where n.oid = t.typnamespace) as schema"
         " from pg_attribute a join pg_type t on t.oid = a.atttypid"
         " where a.attrelid = to_regclass($1) and a.attnum > 0 and not a.attisdropped order by a.attnum",
         quoted(relation),
     )
-    return {row["attname"]: Column(row["typname"], row["builtin"], row["virtual"]) for row in rows}
+    return {row["attname"]: Column(row["typname"], row["builtin"], row["virtual"], row["schema"]) for row in rows}

@@ -21,17 +21,24 @@ declare
     v_op           "char" := left(TG_OP, 1);
 begin
     begin
+        -- A column that has become another type is not read: a cast that its owner defines would run with our rights.
         if v_op in ('I', 'U') then
+            if {new_stale} then
+                raise exception 'a published column has changed its type: run `rowcast migrate`';
+            end if;
             v_key := {new_key};
             v_new := array[{new_views}];
             v_new_channels := array[{new_channels}];
         end if;
         if v_op in ('U', 'D') then
+            if v_op = 'D' and ({old_stale}) then
+                raise exception 'a published column has changed its type: run `rowcast migrate`';
+            end if;
             v_old_key := {old_key};
             v_old := array[{old_views}];
             v_old_channels := array[{old_channels}];
         end if;
-    exception when others then
+    exception when others or assert_failure then
         v_op := 'F';
         v_fault := left(sqlerrm, 500);
         v_key := null; v_old_key := null; v_new := null; v_old := null; v_old_channels := null;

@@ -51,7 +51,10 @@ class Shape:
     def encode(streams: Sequence[tuple[Stream, int, list[dict[str, str]]]]) -> str:
         """Writes what `decode` reads: streams with the number of their view and its columns."""
         return orjson.dumps(
-            [{"stream": s.name, "broadcast": s.broadcast, "view": view, "columns": columns} for s, view, columns in streams]
+            [
+                {"stream": s.name, "broadcast": s.broadcast, "owner": s.owner, "view": view, "columns": columns}
+                for s, view, columns in streams
+            ]
         ).decode()
 
 

@@ -8,7 +8,7 @@ revoke all on schema rowcast from public;
 create table rowcast.shape (
     shape        integer generated always as identity primary key,
     relation     text not null,                  -- public.bookings
-    streams      json not null,                  -- [{"stream", "broadcast", "view", "columns": [{"name", "type"}]}], aligned with the channel arrays
+    streams      json not null,                  -- [{"stream", "broadcast", "owner", "view", "columns": [{"name", "type"}]}], aligned with the channel arrays
     definition   text not null,                  -- the rendered trigger, to see whether a declaration has changed
     installed_at timestamptz not null default clock_timestamp(),
     retired_at   timestamptz

@@ -144,7 +144,7 @@ def stranger() -> Iterator[int]:
 def test_start_yields_working_addresses(data_dir: Path) -> None:
     """The addresses lead to a UTF-8 database and to a Valkey that never evicts."""
     with start(data_dir) as servers:
-        assert query(servers.database_url, "SELECT current_user || '@' || current_database()") == "rowcast@rowcast"
+        assert query(servers.database_url, "SELECT current_user || '@' || current_database()") == "postgres@rowcast"
         assert query(servers.database_url, "SELECT upper('é') || current_setting('server_encoding')") == "ÉUTF8"
         assert query(servers.database_url, "SELECT current_setting('fsync') || current_setting('timezone')") == "onUTC"
         assert valkey(servers.redis_url, "PING") is True
@@ -209,7 +209,7 @@ def test_data_survive_a_restart(data_dir: Path) -> None:
 @pytest.mark.parametrize("ending", [KeyboardInterrupt, SystemExit, ValueError])
 def test_an_exception_stops_the_servers(data_dir: Path, ending: type[BaseException]) -> None:
     """However the body ends, both servers are stopped."""
-    with pytest.raises(ending), start(data_dir):
+    with pytest.raises(ending), start(data_dir):  # noqa: PT012 - the body is what ends
         started = pids(data_dir)
         raise ending
     assert len(started) == 2

@@ -1,0 +1,191 @@
+"""Moments in which something else happens: each is held open by the test, and nobody may lose or repeat an event in it."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+from redis.asyncio.connection import AbstractConnection
+
+from gateway.fanout import hub as hubs
+from gateway.fanout.backlog import Backlog
+from gateway.fanout.sink import BufferSink
+from gateway.fanout.subscriber import State
+from gateway.fanout.tail import Tail
+from tests.gateway.fanout.manual import Manual, manual
+from tests.support.gateway import until, web
+from tests.support.ledger import Reader, agreed, reading
+from tests.support.proxy import proxied
+from tests.support.servers import Servers
+
+Meanwhile = Callable[[Any], Coroutine[Any, Any, None]]
+
+
+def meanwhile(patch: pytest.MonkeyPatch, owner: type, name: str, happens: Meanwhile, **only: Any) -> None:
+    """Lets something happen once, between the end of a method and what its caller makes of the answer."""
+    original = getattr(owner, name)
+
+    async def method(self: Any, *args: Any, **options: Any) -> Any:
+        answer = await original(self, *args, **options)
+        if not only or args[: len(only)] == tuple(only.values()):
+            patch.setattr(owner, name, original)
+            await happens(answer)
+        return answer
+
+    patch.setattr(owner, name, method)
+
+
+async def _thirty_behind(bridge: Manual, veteran: Reader) -> None:
+    """Thirty events have arrived, and Redis has lost all but the first ten."""
+    await bridge.change(30)
+    await until(lambda: len(veteran.lines) == 30)
+    await bridge.redis.flushall()
+    await bridge.publish_some(10)
+
+
+@pytest.mark.parametrize("since", [5, None])
+async def test_join_while_redis_is_seeded_again(servers: Servers, since: int | None) -> None:
+    """Who joins while a Redis that was emptied gets its log back misses nothing of what others on the channel had already."""
+    async with manual(servers) as bridge, web(servers) as gateway:
+        veteran = Reader(gateway, "bookings", 1)
+        async with reading([veteran]):
+            await _thirty_behind(bridge, veteran)
+            newcomer = Reader(gateway, "bookings", 1, since=veteran.lines[since - 1].id if since else None)
+            async with reading([newcomer]):
+                await bridge.publish()
+                await bridge.change()
+                _, faults = await agreed(servers, [veteran, newcomer])
+    assert faults == []
+
+
+async def test_join_after_failover_to_a_replica_that_was_behind(servers: Servers) -> None:
+    """Who joins before the bridge has brought a promoted replica up to date misses nothing."""
+    async with manual(servers) as bridge, web(servers) as gateway:
+        veteran = Reader(gateway, "bookings", 1)
+        async with reading([veteran]):
+            await bridge.change(3)
+            behind = await bridge.keys()
+            await bridge.change(5)
+            await until(lambda: len(veteran.lines) == 8)
+            await bridge.fail_over(behind)
+            newcomer = Reader(gateway, "bookings", 1, since=veteran.lines[0].id)
+            async with reading([newcomer]):
+                await bridge.change()
+                await bridge.change()
+                _, faults = await agreed(servers, [veteran, newcomer])
+    assert faults == []
+
+
+async def test_slow_reader_returns_while_redis_is_seeded_again(servers: Servers) -> None:
+    """A reader that catches up from Redis in that moment misses nothing either."""
+    async with manual(servers) as bridge, web(servers) as gateway:
+        veteran = Reader(gateway, "bookings", 1)
+        async with reading([veteran]):
+            await bridge.change(5)
+            await until(lambda: len(veteran.lines) == 5)
+            (slow,) = gateway.hub.subscribers
+            assert isinstance(slow.sink, BufferSink)
+            slow.state = State.BEHIND
+            slow.sink._drained.clear()
+            await bridge.change(25)
+            await until(lambda: gateway.hub.position == 30)
+            await bridge.redis.flushall()
+            await bridge.publish_some(10)
+            slow.sink._drained.set()
+            await until(lambda: slow.state is State.LIVE)
+            await bridge.publish()
+            await bridge.change()
+            _, faults = await agreed(servers, [veteran])
+    assert faults == []
+
+
+async def test_redis_is_emptied_within_a_repair(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repair that saw the head of one life of Redis' log, and pages of the next, takes nothing for read that it has not read."""
+    async with manual(servers) as bridge, web(servers) as gateway:
+        veteran = Reader(gateway, "bookings", 1)
+        async with reading([veteran]):
+            await bridge.change(5)
+            await until(lambda: len(veteran.lines) == 5)
+            await bridge.write(25)
+            repaired = asyncio.Event()
+
+            async def emptied(_: object) -> None:
+                await bridge.redis.flushall()
+                await bridge.publish_some(10)
+                repaired.set()
+
+            await bridge.redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+            await bridge.publish()
+            meanwhile(monkeypatch, Backlog, "head", emptied)
+            await repaired.wait()
+            await until(lambda: gateway.hub.tail.connected)
+            await bridge.publish()
+            await bridge.change()
+            _, faults = await agreed(servers, [veteran])
+    assert faults == []
+
+
+async def test_epoch_begins_within_a_join(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has read the end of one epoch when the next begins is told so."""
+    async with manual(servers) as bridge, web(servers) as gateway:
+        veteran = Reader(gateway, "bookings", 1)
+        async with reading([veteran]):
+            await bridge.change(3)
+            await until(lambda: len(veteran.lines) == 3)
+            await until(lambda: gateway.hub.life == bridge.place.life)
+
+            async def begins(_: object) -> None:
+                epoch = gateway.hub.epoch
+                await bridge.connection.execute("select rowcast.begin_epoch('test', 3)")
+                bridge.sequencer._seen = bridge.publisher._place = None
+                await bridge.publish()
+                await until(lambda: gateway.hub.epoch != epoch)
+
+            meanwhile(monkeypatch, Backlog, "read", begins)
+            newcomer = Reader(gateway, "bookings", 1, since=veteran.lines[0].id)
+            async with reading([newcomer]):
+                await bridge.change()
+                await until(lambda: newcomer.last_id == f"{gateway.hub.epoch}-4")
+    assert veteran.resets == ["epoch"]
+    assert newcomer.resets == ["epoch"]
+
+
+async def test_channel_is_wanted_again_while_redis_is_away(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A channel that was given up and wanted again while Redis was away is not given up afterwards."""
+    monkeypatch.setattr(hubs, "_LINGER_SECONDS", 0.0)
+    mine = "bookings-changes-1"
+    async with manual(servers) as bridge, proxied(servers.redis_url) as proxy:
+        monkeypatch.setattr(hubs, "Tail", lambda url, hub: Tail(proxy.url(url), hub))
+        async with web(servers, heartbeat="2s") as gateway, reading([Reader(gateway, "bookings", 2)]):
+            hub, newcomer = gateway.hub, Reader(gateway, "bookings", 1)
+            async with reading([Reader(gateway, "bookings", 1)]):
+                await bridge.change()
+            proxy.refuse = True
+            proxy.cut()
+            await until(lambda: not hub.tail.connected)
+            await until(lambda: mine not in hub.channels)
+            _lose_an_event_after_unsubscribing(monkeypatch, bridge, newcomer)
+            task = asyncio.create_task(newcomer.run())
+            await until(lambda: mine in hub.channels)
+            proxy.heal()
+            await until(lambda: newcomer.statuses)
+            await until(lambda: all(each.state is State.LIVE for each in hub.subscribers))
+            await bridge.change()
+            await bridge.change()
+            _, faults = await agreed(servers, [newcomer])
+            newcomer.stop()
+            await asyncio.gather(task, return_exceptions=True)
+    assert faults == []
+
+
+def _lose_an_event_after_unsubscribing(patch: pytest.MonkeyPatch, bridge: Manual, newcomer: Reader) -> None:
+    """If the tail unsubscribes from anything, an event comes right after that, when the newcomer is live."""
+    original = AbstractConnection.send_command
+
+    async def send_command(self: AbstractConnection, *args: Any, **options: Any) -> None:
+        await original(self, *args, **options)
+        if args[0] == "UNSUBSCRIBE":
+            await until(lambda: newcomer.statuses)
+            await bridge.change()
+
+    patch.setattr(AbstractConnection, "send_command", send_command)
