@@ -166,10 +166,12 @@ class Capture:
     def _size(self, row: str, column: str) -> str | None:
         value, type_name = f"{row}.{sql.identifier(column)}", self.columns[column].type
         if type_name in _MEASURABLE:
-            return f"coalesce(octet_length({value}), 0)"
+            return f"coalesce(octet_length({value}), 0)::bigint"
         if type_name in _FIXED:
             return None
-        return f"coalesce(pg_column_size({value}) * case when pg_column_compression({value}) is null then 1 else {_COMPRESSED} end, 0)"
+        return (
+            f"coalesce(pg_column_size({value})::bigint * case when pg_column_compression({value}) is null then 1 else {_COMPRESSED} end, 0)"
+        )
 
 
 def quoted(relation: str) -> str:

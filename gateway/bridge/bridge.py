@@ -28,7 +28,7 @@ _TICK_SECONDS = 0.5
 """The floor under a lost bell."""
 _RECLAIM_SECONDS = 1.0
 
-_RECOVERABLE = (asyncpg.PostgresError, asyncpg.InterfaceError, ListenerLost, RedisError, OSError, TimeoutError)
+_RECOVERABLE = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, ListenerLost, RedisError, OSError, TimeoutError)
 _UNDEFINED = (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError, asyncpg.InvalidSchemaNameError)
 
 log = structlog.get_logger()

@@ -86,7 +86,7 @@ class Listener:
                 pass
             try:
                 await self.fetchval("select 1")
-            except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except (TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
                 raise ListenerLost from error
 
     def _ring(self, *_: object) -> None:

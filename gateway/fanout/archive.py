@@ -101,5 +101,5 @@ class Archive:
                     )
             async with self._pool.acquire(timeout=_TIMEOUT_SECONDS) as connection:
                 return await connection.fetch(sql.statement(name), *args, timeout=_TIMEOUT_SECONDS)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
             raise ArchiveUnavailable from error

@@ -90,6 +90,8 @@ def create(settings: Settings, catalog: Catalog | None = None) -> Starlette:
         exception_handlers={error.Problem: error.handle, HTTPException: error.handle_http, Exception: error.handle_crash},
         lifespan=lifespan,
     )
+    # A redirect would name a host that the client chose.
+    app.router.redirect_slashes = False
     app.state.settings = settings
     app.state.catalog = catalog if catalog is not None else load(settings.streams)
     app.state.verifier = settings.verifier()

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
-from tests.support.gateway import Web, bridge, until, web
+from tests.support.gateway import Web, bridge_of, until, web
 from tests.support.ledger import Ledger, Reader, agreed, reading
 from tests.support.servers import Servers
 
@@ -121,8 +121,12 @@ def audience(web: Web) -> list[Reader]:
 
 @asynccontextmanager
 async def under_load(bridge_servers: Servers, web_servers: Servers) -> AsyncIterator[list[Reader]]:
-    """Runs a gateway with clients and writers; afterwards everybody has everything, on the connection that they opened first."""
-    async with bridge(bridge_servers), web(web_servers) as gateway, reading(readers := audience(gateway)):
+    """Runs a gateway with clients and writers; afterwards everybody has everything, on the connection that they opened first.
+
+    A bridge that does not live through the block ends it with its error.
+    """
+    async with asyncio.TaskGroup() as group, web(web_servers) as gateway, reading(readers := audience(gateway)):
+        bridge = group.create_task(bridge_of(bridge_servers).run())
         async with writing(web_servers, writers=2) as traffic:
             await go_on(readers)
             yield readers
@@ -131,6 +135,7 @@ async def under_load(bridge_servers: Servers, web_servers: Servers) -> AsyncIter
         assert faults == []
         assert [(reader.statuses, reader.resets) for reader in readers] == [(["fresh"], [])] * len(readers)
         assert traffic.faults(ledger) == []
+        bridge.cancel()
 
 
 async def go_on(readers: list[Reader]) -> None:

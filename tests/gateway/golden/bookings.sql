@@ -40,7 +40,7 @@ begin
                 raise exception 'a published column has changed its type: run `rowcast migrate`';
             end if;
             v_key := concat('{"id":', coalesce(to_json(new."id")::text, 'null'), '}');
-            v_new := array[case when coalesce(octet_length(new."status"), 0) + coalesce(octet_length(new."notes"), 0) <= 262144 then row_to_json(row(new."id", new."customer_id", new."provider_id", new."service_id", new."booking_date", new."start_time", new."end_time", new."status", new."notes", new."created_at", new."updated_at")::rowcast.view_7_0)::text end];
+            v_new := array[case when coalesce(octet_length(new."status"), 0)::bigint + coalesce(octet_length(new."notes"), 0)::bigint <= 262144 then row_to_json(row(new."id", new."customer_id", new."provider_id", new."service_id", new."booking_date", new."start_time", new."end_time", new."status", new."notes", new."created_at", new."updated_at")::rowcast.view_7_0)::text end];
             v_new_channels := array['bookings-changes-' || new."customer_id"::text, 'provider-bookings-changes-' || new."provider_id"::text];
         end if;
         if v_op in ('U', 'D') then
@@ -48,7 +48,7 @@ begin
                 raise exception 'a published column has changed its type: run `rowcast migrate`';
             end if;
             v_old_key := concat('{"id":', coalesce(to_json(old."id")::text, 'null'), '}');
-            v_old := array[case when coalesce(octet_length(old."status"), 0) + coalesce(octet_length(old."notes"), 0) <= 262144 then row_to_json(row(old."id", old."customer_id", old."provider_id", old."service_id", old."booking_date", old."start_time", old."end_time", old."status", old."notes", old."created_at", old."updated_at")::rowcast.view_7_0)::text end];
+            v_old := array[case when coalesce(octet_length(old."status"), 0)::bigint + coalesce(octet_length(old."notes"), 0)::bigint <= 262144 then row_to_json(row(old."id", old."customer_id", old."provider_id", old."service_id", old."booking_date", old."start_time", old."end_time", old."status", old."notes", old."created_at", old."updated_at")::rowcast.view_7_0)::text end];
             v_old_channels := array['bookings-changes-' || old."customer_id"::text, 'provider-bookings-changes-' || old."provider_id"::text];
         end if;
     exception when others or assert_failure then
