@@ -9,6 +9,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Protocol
 
 import orjson
@@ -39,6 +40,11 @@ class Shape:
     schema: str
     table: str
     feeds: tuple[Feed, ...]
+
+    @cached_property
+    def name(self) -> bytes:
+        """The table as two fields of JSON."""
+        return b'"schema":%s,"table":%s' % (orjson.dumps(self.schema), orjson.dumps(self.table))
 
     @staticmethod
     def decode(relation: str, streams: str) -> "Shape":
@@ -144,10 +150,9 @@ def _raw(change: Change, shape: Shape, feed: Feed, op: str, left: bool = False) 
         truncated = truncated or old is None
         old_record = _line(old or old_key)
     flags = (b',"left":true' if left else b"") + (b',"truncated":true' if truncated else b"")
-    return b'{"version":1,"type":"%s","schema":%s,"table":%s,"commit_timestamp":"%s","record":%s,"old_record":%s,"columns":%s%s}' % (
+    return b'{"version":1,"type":"%s",%s,"commit_timestamp":"%s","record":%s,"old_record":%s,"columns":%s%s}' % (
         _TYPES[op],
-        orjson.dumps(shape.schema),
-        orjson.dumps(shape.table),
+        shape.name,
         change.committed_at.isoformat().replace("+00:00", "Z").encode(),
         record,
         old_record,

@@ -23,6 +23,8 @@ from gateway.bridge.sequencer import Sequencer
 _AWAKE_SECONDS = 0.2
 """How long after the last change the bridge stays awake."""
 _POLL_SECONDS = 0.003
+_MANY = 8
+_REST_SECONDS = 0.002
 _SETTLING_SECONDS = 0.05
 _TICK_SECONDS = 0.5
 """The floor under a lost bell."""
@@ -108,8 +110,8 @@ class Bridge:
                 if now - last_reclaim > _RECLAIM_SECONDS:
                     await sequencer.reclaim()
                     last_reclaim = now
-                # What came in meanwhile is worth one look at once; a writer in a loop gets batches, not a statement each.
-                await asyncio.sleep(0)
+                # More has probably come meanwhile. Under load a moment's rest makes the next step worth its commit.
+                await asyncio.sleep(_REST_SECONDS if moved > _MANY else 0)
                 continue
             if wakefulness.awake and now - last_change > _AWAKE_SECONDS:
                 await wakefulness.fall_asleep()

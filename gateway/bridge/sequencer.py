@@ -20,6 +20,7 @@ class Sequencer:
         self._connection = connection
         self._position: int | None = None
         self._seen: str | None = None
+        self._busy = False
 
     @staticmethod
     async def open(url: str) -> "Sequencer":
@@ -32,11 +33,14 @@ class Sequencer:
         """Sequences all that is visible, and returns how many changes that were."""
         if self._seen is None:
             self._position, self._seen = await self._row("head_snapshot")
-        waiting, seen = await self._row("waiting", self._seen)
-        if not waiting:
-            self._seen = seen
-            return 0
+        if not self._busy:
+            waiting, seen = await self._row("waiting", self._seen)
+            if not waiting:
+                self._seen = seen
+                return 0
         _, self._position, moved, self._seen = await self._row("advance", self._position, self._seen)
+        # Where one step found something the next is likely to: it saves the look.
+        self._busy = moved > 0
         return int(moved)
 
     async def reclaim(self) -> bool:

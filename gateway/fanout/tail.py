@@ -8,6 +8,7 @@
 
 import asyncio
 import math
+import time
 from collections.abc import Iterable
 from typing import Any, Protocol
 
@@ -55,6 +56,9 @@ class Tail:
         )
         self._hub = hub
         self._confirmed: dict[str, asyncio.Event] = {}
+        self._heard = 0.0
+        self._calm = asyncio.Event()
+        self._calm.set()
         self._commands: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
         self.connected = False
 
@@ -87,7 +91,9 @@ class Tail:
                 self.connected = True
                 failures = 0
                 async with asyncio.TaskGroup() as group:
+                    self._heard = time.monotonic()
                     group.create_task(self._read(connection))
+                    group.create_task(self._watch(connection))
                     group.create_task(self._command(connection))
             except* (RedisError, OSError, TimeoutError) as error:
                 failures += 1
@@ -137,22 +143,38 @@ class Tail:
             await self._take(message)
 
     async def _read(self, connection: AbstractConnection) -> None:
-        silent = False
+        # No timeout around each message: it would cost more than the message. `_watch` looks at `_heard` instead.
         while True:
-            try:
-                async with asyncio.timeout(SILENCE_SECONDS):
-                    message = await connection.read_response(timeout=math.inf, disconnect_on_error=False)
-                silent = False
-            except TimeoutError:
-                if silent:
-                    # Not even the answer to our PING.
-                    raise
-                silent = True
-                await connection.send_command("PING", check_health=False)
-                if await self._hub.behind():
-                    await self._hub.repair()
-                continue
+            message = await connection.read_response(timeout=math.inf, disconnect_on_error=False)
+            self._heard = time.monotonic()
+            if not self._calm.is_set():
+                # Older entries come first.
+                await self._calm.wait()
             await self._take(message)
+
+    async def _watch(self, connection: AbstractConnection) -> None:
+        """Asks log and connection when nothing was heard for a while; raises TimeoutError when the connection does not answer."""
+        asked = False
+        while True:
+            await asyncio.sleep(SILENCE_SECONDS / 3)
+            silence = time.monotonic() - self._heard
+            if silence < SILENCE_SECONDS or not self._calm.is_set():
+                asked = False
+            elif not asked:
+                asked = True
+                await connection.send_command("PING", check_health=False)
+                # The bridge may be silent, or the connection: does the log know more than we were told?
+                if await self._hub.behind() and self._calm.is_set():
+                    await self._repair()
+            elif silence >= 2 * SILENCE_SECONDS:
+                raise TimeoutError
+
+    async def _repair(self) -> None:
+        self._calm.clear()
+        try:
+            await self._hub.repair()
+        finally:
+            self._calm.set()
 
     async def _take(self, message: Any) -> None:
         kind = message[0]
@@ -165,7 +187,7 @@ class Tail:
                 log.warning("a message that is not ours", channel=channel)
                 return
             if not (self._hub.beat(heard) if isinstance(heard, Beat) else self._hub.dispatch(heard)):
-                await self._hub.repair()
+                await self._repair()
         elif kind == b"subscribe":
             confirmed = self._confirmed.get(message[1].decode())
             if confirmed is not None:

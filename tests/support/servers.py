@@ -1,9 +1,10 @@
 """One Postgres and one Valkey per run; a database from the template for each test."""
 
 import asyncio
+import atexit
 import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -50,7 +51,10 @@ async def _prepare_template(url: str) -> None:
 @contextmanager
 def running(directory: Path) -> Iterator[Servers]:
     """Starts the run's servers, with the template migrated and filled with the examples."""
-    with embedded.start(directory, settings=FAST) as servers:
+    with ExitStack() as stack:
+        servers = stack.enter_context(embedded.start(directory, settings=FAST))
+        # pytest may end without tearing its fixtures down, and nobody starts in this directory again.
+        atexit.register(stack.close)
         assert servers.database_url
         assert servers.redis_url
         asyncio.run(_prepare_template(servers.database_url))
