@@ -43,7 +43,8 @@ def main(
     quick: Annotated[bool, typer.Option("--quick", help="Under 90 seconds, with rougher figures.")] = False,
 ) -> None:
     """Measures what a change costs its writers, how long it takes to the clients, and how many a second there may be."""
-    # SIGTERM ends like Ctrl-C: everything that was started is stopped.
+    # SIGTERM ends like Ctrl-C, also where a shell in the background has switched that off: everything that was started is stopped.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     report = Report()
     try:

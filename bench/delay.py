@@ -36,14 +36,18 @@ async def run(stack: Stack, scale: Scale, report: Report) -> None:
         report.say("lone changes to a sleeping bridge")
         asleep = await _measure(stack, web, scale.lone_changes, _LONE_SECONDS)
     rows = []
-    for name, delays in ((f"{RATE} changes/s, bridge awake", awake), ("lone changes, bridge asleep", asleep)):
-        for since, values in (("COMMIT was sent", delays.since_sent), ("COMMIT was answered", delays.since_answered)):
+    for name, delays in ((f"{RATE}/s, bridge awake", awake), ("one at a time, asleep", asleep)):
+        for since, values in (("sent", delays.since_sent), ("answered", delays.since_answered)):
             rows.append(
-                (f"{name}, since {since}", *(milliseconds(percentile(values, share)) for share in (0.5, 0.95, 0.99, 1)), f"{len(values):,}")
+                (
+                    f"{name}, since COMMIT {since}",
+                    *(milliseconds(percentile(values, share)) for share in (0.5, 0.95, 0.99, 1)),
+                    f"{len(values):,}",
+                )
             )
     report.table(
         f"Delay: one writer, {CLIENTS} clients on one web process, ms",
-        ("from", "p50", "p95", "p99", "max", "deliveries"),
+        ("change", "p50", "p95", "p99", "max", "deliveries"),
         rows,
         (f"not arrived: {awake.missing + asleep.missing}",),
     )
