@@ -74,7 +74,9 @@ class Bridge:
     async def lead(self, listener: Listener) -> None:
         """Does the active bridge's work until something of it breaks."""
         sequencer = await Sequencer.open(self._database_url)
-        reader = await connect(self._database_url, "publisher", command_timeout=30, plan_cache_mode="force_generic_plan")
+        reader = await connect(
+            self._database_url, "publisher", command_timeout=30, enable_seqscan="off", plan_cache_mode="force_generic_plan"
+        )
         keeper = await connect(self._database_url, "retention", command_timeout=30)
         redis = redis_client(self._redis_url)
         publisher = Publisher(reader, redis, self._log_entries)

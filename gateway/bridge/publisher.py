@@ -7,6 +7,7 @@
 """
 
 import asyncio
+import math
 import secrets
 import time
 from collections.abc import Sequence
@@ -71,6 +72,7 @@ class Publisher:
         self._redis = redis
         self._log_entries = log_entries
         self._place: Place | None = None
+        self._beaten = -math.inf
         self._shapes: dict[int, Shape] = {}
         self._append: Any = redis.register_script(_script("append.lua"))
         self._begin: Any = redis.register_script(_script("begin.lua"))
@@ -83,9 +85,10 @@ class Publisher:
             self.wake.clear()
             try:
                 await self.drain()
-                await self.beat()
+                if time.monotonic() - self._beaten >= BEAT_SECONDS:
+                    await self.beat()
                 failures = 0
-                pause = BEAT_SECONDS
+                pause = max(0.0, self._beaten + BEAT_SECONDS - time.monotonic())
             except (RedisError, OSError) as error:
                 failures += 1
                 self._place = None
@@ -101,16 +104,14 @@ class Publisher:
 
     async def drain(self) -> None:
         """Publishes everything that the log has, and beats while that takes long."""
-        last_beat = time.monotonic()
         while True:
             place = self._place or await self.begin()
             rows = await self._connection.fetch(sql.statement("read_log"), place.position, BATCH_ENTRIES, BATCH_BYTES)
             if not rows:
                 return
             await self.append(place, [Change.read(row) for row in rows], [row["shape"] for row in rows])
-            if time.monotonic() - last_beat > BEAT_SECONDS:
+            if time.monotonic() - self._beaten >= BEAT_SECONDS:
                 await self.beat()
-                last_beat = time.monotonic()
 
     async def begin(self) -> Place:
         """Finds out where Redis stands, or begins a new life of its logs near the head of the Postgres log.
@@ -166,6 +167,7 @@ class Publisher:
 
     async def beat(self) -> None:
         """Says how far Redis is, and how far behind."""
+        self._beaten = time.monotonic()
         place = self._place
         if place is None:
             return
