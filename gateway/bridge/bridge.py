@@ -22,7 +22,7 @@ from gateway.bridge.sequencer import Sequencer
 
 _AWAKE_SECONDS = 0.2
 """How long after the last change the bridge stays awake."""
-_POLL_SECONDS = 0.003
+_POLL_SECONDS = 0.002
 _MANY = 8
 _REST_SECONDS = 0.002
 _SETTLING_SECONDS = 0.05
