@@ -72,6 +72,7 @@ class Publisher:
         self._redis = redis
         self._log_entries = log_entries
         self._place: Place | None = None
+        self._torn = ""
         self._beaten = -math.inf
         self._shapes: dict[int, Shape] = {}
         self._append: Any = redis.register_script(_script("append.lua"))
@@ -121,7 +122,7 @@ class Publisher:
         bounds = await self._connection.fetchrow(sql.statement("bounds"))
         assert bounds is not None
         start = max(bounds["earliest"] - 1, bounds["after_position"], bounds["position"] - _SEED_ENTRIES)
-        self._place = await self._ask(bounds["epoch"], start)
+        self._place = await self._ask(bounds["epoch"], start, end_life=self._torn)
         # What is in Redis was committed before: only a head that is read after it can be said to be behind it.
         head = await self._connection.fetchrow(sql.statement("head"))
         assert head is not None
@@ -139,7 +140,7 @@ class Publisher:
         return Place(epoch, life.decode(), int(position), begun=life.decode() == new_life)
 
     async def append(self, place: Place, changes: list[Change], shapes: list[int]) -> None:
-        """Appends and publishes consecutive changes; on GAP or EPOCH nothing, and the next round begins again."""
+        """Appends and publishes consecutive changes; on GAP, EPOCH or TORN nothing, and the next round begins again."""
         keys: dict[str, int] = {}
         prefix = wire.log_prefix(place.epoch, place.life)
         args: list[str | bytes | int] = [
@@ -164,6 +165,9 @@ class Publisher:
         else:
             log.warning("redis has lost the log", answer=answer.decode(), position=position.decode())
             self._place = None
+            if answer == b"TORN":
+                # A restore that was not of one moment, or somebody wrote here: only another life can go on.
+                self._torn = place.life
 
     async def beat(self) -> None:
         """Says how far Redis is, and how far behind."""

@@ -295,8 +295,8 @@ class Hub:
         """Too much was missed to be held here: each subscriber reads it for itself, page by page."""
         self._arrive(channels, through)
         for subscriber in self._subscribers:
-            if subscriber.state is State.LIVE:
-                subscriber.state = State.BEHIND
+            subscriber.skip()
+            if subscriber.state is State.BEHIND and subscriber not in self._catching_up:
                 self._catch_up(subscriber)
 
     def _start_over(self, cursor: Cursor, life: str, reason: str) -> None:
@@ -305,6 +305,9 @@ class Hub:
         for subscriber in self._subscribers:
             if subscriber.state is State.LIVE:
                 self._reset(subscriber, cursor, reason)
+            else:
+                # The page that it is reading may end before here: the next one says what has become of its cursor.
+                subscriber.skip()
 
     def _begin(self, cursor: Cursor, life: str) -> None:
         self.epoch, self.position, self.life = cursor.epoch, cursor.position, life

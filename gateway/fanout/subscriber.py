@@ -102,8 +102,15 @@ class Subscriber:
         elif self.state is State.CATCHING_UP and not self._overflown:
             self._buffer.append(entry)
             if len(self._buffer) > _BUFFER_ENTRIES:
-                self._buffer.clear()
-                self._overflown = True
+                self.skip()
+
+    def skip(self) -> None:
+        """Leaves what is live now to the log: a later page has it."""
+        if self.state is State.LIVE:
+            self.state = State.BEHIND
+        elif self.state is State.CATCHING_UP:
+            self._buffer.clear()
+            self._overflown = True
 
     def write(self, data: bytes) -> None:
         """Writes bytes that carry no entry."""

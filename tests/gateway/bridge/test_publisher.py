@@ -104,6 +104,22 @@ async def test_another_log(servers: Servers, field: str, value: str) -> None:
             assert (published, beats) == ([3, 4], [4])
 
 
+@pytest.mark.parametrize("torn", ["ahead", "string"])
+async def test_torn_log(servers: Servers, torn: str) -> None:
+    """A Redis whose log can take nothing more, being ahead of its own position or no log at all, is given another life."""
+    async with manual(servers) as bridge, heard(servers) as published:
+        await bridge.change(3)
+        life, key = bridge.place.life, wire.log_prefix(bridge.place.epoch, bridge.place.life) + MINE
+        if torn == "ahead":
+            await bridge.redis.xadd(key, {"p": 3, "d": b"nonsense"}, id="7-0")
+        else:
+            await bridge.redis.set(key, "nonsense")
+        await bridge.change(2)
+        await until(lambda: 5 in published)
+        assert bridge.place.life != life
+        assert await positions(bridge) == [1, 2, 3, 4, 5]
+
+
 async def test_redis_is_emptied(servers: Servers) -> None:
     """A Redis that has forgotten everything gets the log again under another life, complete and in order."""
     async with manual(servers) as bridge:

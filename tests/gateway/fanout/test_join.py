@@ -13,30 +13,16 @@ from gateway.fanout.sink import HIGH_WATER_BYTES, BufferSink
 from gateway.fanout.subscriber import State, Subscriber
 from gateway.wire import Entry
 from tests.gateway.fanout.manual import manual
-from tests.gateway.fanout.traffic import writing
+from tests.gateway.fanout.traffic import restless, writing
 from tests.support import sse
 from tests.support.gateway import Web, gateway, positions, token, until, web
 from tests.support.ledger import Reader, agreed, reading
 from tests.support.servers import Servers
 
-RESTLESS = (0.0, 1.2)
-NERVOUS = (0.0, 0.05)
-"""Mostly cut while it is still joining."""
-
-
-def audience(web: Web) -> list[Reader]:
-    """Readers of one stream and of several, some of them customer and provider of the same booking, and one that stays."""
-    readers = [Reader(web, "bookings", user, RESTLESS) for user in range(1, 9)]
-    readers += [Reader(web, "provider-bookings", user, RESTLESS) for user in range(9, 13)]
-    readers += [Reader(web, "bookings,services", user, RESTLESS) for user in range(1, 5)]
-    readers += [Reader(web, "bookings,provider-bookings", user, RESTLESS) for user in range(9, 13)]
-    readers += [Reader(web, "bookings,provider-bookings,services", user, NERVOUS) for user in (9, 10)]
-    return [*readers, Reader(web, "bookings,provider-bookings,services", 12), Reader(web, "services", 1)]
-
 
 async def _cut_and_resume(servers: Servers, seconds: float) -> tuple[Web, list[str], int]:
     async with gateway(servers) as web:
-        readers = audience(web)
+        readers = restless(web)
         async with reading(readers):
             async with writing(servers) as traffic:
                 await asyncio.sleep(seconds)

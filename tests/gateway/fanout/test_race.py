@@ -125,6 +125,31 @@ async def test_redis_is_emptied_within_a_repair(servers: Servers, monkeypatch: p
     assert faults == []
 
 
+async def test_repair_is_left_to_the_readers_within_a_join(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where more was missed than a repair holds, who is just joining misses none of it either."""
+    monkeypatch.setattr(hubs, "_REPAIR_ENTRIES", 5)
+    async with manual(servers) as bridge, proxied(servers.redis_url) as proxy:
+        monkeypatch.setattr(hubs, "Tail", lambda url, hub: Tail(proxy.url(url), hub))
+        async with web(servers) as gateway, reading([veteran := Reader(gateway, "bookings", 1)]):
+            await bridge.change(3)
+            await until(lambda: len(veteran.lines) == 3)
+
+            async def missed(_: object) -> None:
+                proxy.refuse = True
+                proxy.cut()
+                await until(lambda: not gateway.hub.tail.connected)
+                await bridge.change(20)
+                proxy.heal()
+                await until(lambda: gateway.hub.position == 23)
+
+            meanwhile(monkeypatch, Backlog, "read", missed)
+            newcomer = Reader(gateway, "bookings", 1, since=veteran.lines[0].id)
+            async with reading([newcomer]):
+                await bridge.change()
+                _, faults = await agreed(servers, [veteran, newcomer])
+    assert faults == []
+
+
 async def test_epoch_begins_within_a_join(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has read the end of one epoch when the next begins is told so."""
     async with manual(servers) as bridge, web(servers) as gateway:

@@ -27,6 +27,11 @@ _DELETE = """
     where id = (select id from public.bookings where id > 16 order by id limit 1 for update skip locked)"""
 
 
+RESTLESS = (0.0, 1.2)
+NERVOUS = (0.0, 0.05)
+"""Mostly cut while it is still joining."""
+
+
 class Traffic:
     """What was committed, by note: each transaction writes its own into every row that it changes."""
 
@@ -107,6 +112,16 @@ async def writing(servers: Servers, writers: int = 3, pause: float = 0.01) -> As
             yield traffic
         finally:
             stop.set()
+
+
+def restless(web: Web) -> list[Reader]:
+    """Readers of one stream and of several, some of them customer and provider of the same booking, and one that stays."""
+    readers = [Reader(web, "bookings", user, RESTLESS) for user in range(1, 9)]
+    readers += [Reader(web, "provider-bookings", user, RESTLESS) for user in range(9, 13)]
+    readers += [Reader(web, "bookings,services", user, RESTLESS) for user in range(1, 5)]
+    readers += [Reader(web, "bookings,provider-bookings", user, RESTLESS) for user in range(9, 13)]
+    readers += [Reader(web, "bookings,provider-bookings,services", user, NERVOUS) for user in (9, 10)]
+    return [*readers, Reader(web, "bookings,provider-bookings,services", 12), Reader(web, "services", 1)]
 
 
 def audience(web: Web) -> list[Reader]:
