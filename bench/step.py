@@ -10,7 +10,7 @@ from bench.report import Report, milliseconds
 from bench.scale import Scale
 from bench.stack import Stack
 from gateway import wire
-from gateway.bridge.listener import Connection, connect
+from gateway.bridge.listener import Connection, connected
 from gateway.bridge.sequencer import Sequencer
 
 AIM = 2.0
@@ -25,17 +25,12 @@ _UPDATE = "update public.bench_booking set notes = 'Ring ' || $3::int, updated_a
 
 async def run(stack: Stack, scale: Scale, report: Report) -> None:
     """Measures looks and steps without a bridge, then lets a very large transaction pass a real one."""
-    connection = await connect(stack.database_url, "bench writer")
-    sequencer = await Sequencer.open(stack.database_url)
-    try:
+    async with connected(stack.database_url, "bench writer") as connection, Sequencer.open(stack.database_url) as sequencer:
         await _empty(sequencer)
         pace = await _sizes(sequencer, connection, scale, report)
         await _old(stack, sequencer, connection, scale, report)
         await _empty(sequencer)
         await _large(stack, connection, scale, report, pace)
-    finally:
-        sequencer.close()
-        connection.terminate()
 
 
 async def _empty(sequencer: Sequencer) -> None:
@@ -76,8 +71,7 @@ async def _old(stack: Stack, sequencer: Sequencer, connection: Connection, scale
         ("an old snapshot held open", "select count(*) from public.bench_booking"),
         ("an old writer held open", f"update public.bench_booking set notes = 'old' where id = {ROWS}"),
     ):
-        holder = await connect(stack.database_url, "bench holder")
-        try:
+        async with connected(stack.database_url, "bench holder") as holder:
             await holder.execute("begin isolation level repeatable read")
             await holder.execute(statement)
             for done in range(0, scale.old_snapshot_changes, _AT_ONCE):
@@ -94,8 +88,6 @@ async def _old(stack: Stack, sequencer: Sequencer, connection: Connection, scale
             )
             rows.append((name, milliseconds(look), f"{look / start:.2f}", f"{waiting / 1e6:,.0f} MB"))
             ratios.append(look / start)
-        finally:
-            holder.terminate()
         await _empty(sequencer)
     report.table(f"Idle look after {scale.old_snapshot_changes:,} changes", ("with", "ms", "÷ before", "outbox"), rows)
     report.aim("idle look under an old snapshot ÷ before", f"≤ {AIM:.0f}", f"{ratios[0]:.2f}", ratios[0] <= AIM)

@@ -16,7 +16,7 @@ import sql
 from gateway import backoff
 from gateway.bridge import lease, retention
 from gateway.bridge.lease import Wakefulness
-from gateway.bridge.listener import Connection, Listener, ListenerLost, connect, listening
+from gateway.bridge.listener import INDEXED, Connection, Listener, ListenerLost, connected, listening
 from gateway.bridge.publisher import EpochLost, Publisher, redis_client
 from gateway.bridge.sequencer import Sequencer
 
@@ -73,28 +73,24 @@ class Bridge:
 
     async def lead(self, listener: Listener) -> None:
         """Does the active bridge's work until something of it breaks."""
-        sequencer = await Sequencer.open(self._database_url)
-        reader = await connect(
-            self._database_url, "publisher", command_timeout=30, enable_seqscan="off", plan_cache_mode="force_generic_plan"
-        )
-        keeper = await connect(self._database_url, "retention", command_timeout=30)
-        redis = redis_client(self._redis_url)
-        publisher = Publisher(reader, redis, self._log_entries)
-        try:
-            await self._check_life(keeper, publisher)
-            async with asyncio.TaskGroup() as group:
-                group.create_task(listener.watch())
-                group.create_task(publisher.run())
-                group.create_task(retention.keep(keeper, self._retention))
-                group.create_task(self.sequence(listener, sequencer, publisher))
-        except* EpochLost as lost:
-            position = max(each.position for each in _leaves(lost) if isinstance(each, EpochLost))
-            await self._begin_epoch(keeper, "commits were lost", position)
-        finally:
-            sequencer.close()
-            reader.terminate()
-            keeper.terminate()
-            await redis.aclose()
+        url = self._database_url
+        async with (
+            Sequencer.open(url) as sequencer,
+            connected(url, "publisher", command_timeout=30, **INDEXED) as reader,
+            connected(url, "retention", command_timeout=30) as keeper,
+            redis_client(self._redis_url) as redis,
+        ):
+            publisher = Publisher(reader, redis, self._log_entries)
+            try:
+                await self._check_life(keeper, publisher)
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(listener.watch())
+                    group.create_task(publisher.run())
+                    group.create_task(retention.keep(keeper, self._retention))
+                    group.create_task(self.sequence(listener, sequencer, publisher))
+            except* EpochLost as lost:
+                position = max(each.position for each in _leaves(lost) if isinstance(each, EpochLost))
+                await self._begin_epoch(keeper, "commits were lost", position)
 
     async def sequence(self, listener: Listener, sequencer: Sequencer, publisher: Publisher) -> None:
         """Drains the outbox whenever the bell rings, a tick passes, or, while awake, every few milliseconds."""

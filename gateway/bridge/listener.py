@@ -16,6 +16,8 @@ import sql
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
+INDEXED = {"enable_seqscan": "off", "plan_cache_mode": "force_generic_plan"}
+"""Settings for statements that must always go by an index: planned once, whatever the statistics say meanwhile."""
 _PROBE_SECONDS = 5.0
 _PROBE_TIMEOUT_SECONDS = 5.0
 
@@ -61,6 +63,16 @@ async def _connect(url: str, name: str, command_timeout: float | None, server_se
     )
 
 
+@asynccontextmanager
+async def connected(url: str, name: str, **options: Any) -> AsyncIterator[Connection]:
+    """Opens a connection as `connect` does, and drops it at the end, whatever it is doing."""
+    connection = await connect(url, name, **options)
+    try:
+        yield connection
+    finally:
+        connection.terminate()
+
+
 class Listener:
     """The bell, as an event. `connection` also carries the session's advisory locks."""
 
@@ -100,11 +112,8 @@ class Listener:
 @asynccontextmanager
 async def listening(url: str) -> AsyncIterator[Listener]:
     """Opens the connection, listens, and only then yields: what is committed from here on rings."""
-    connection = await connect(url, "listener")
-    try:
+    async with connected(url, "listener") as connection:
         listener = Listener(connection)
         connection.add_termination_listener(listener._end)
         await connection.add_listener(sql.BELL, listener._ring)
         yield listener
-    finally:
-        connection.terminate()

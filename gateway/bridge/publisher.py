@@ -3,6 +3,7 @@
 - Idempotent: the script knows the position. A reply that was lost is answered DUP the next time, a Redis that has forgotten
   EPOCH or GAP, and then the Postgres log is read again from where Redis stands.
 - No retries below this: redis-py would repeat a command whose reply was lost, and that is decided here.
+- While Redis takes one batch, Postgres reads the next, and its bytes are made here.
 - Bounded: a batch is so many entries and so many bytes, whatever a transaction wrote.
 """
 
@@ -55,6 +56,15 @@ class Place:
     begun: bool = False
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Keys and arguments of the append script, up to a last position."""
+
+    last: int
+    keys: list[str]
+    args: list[str | bytes | int]
+
+
 class EpochLost(Exception):
     """Redis knows positions of this epoch that Postgres does not: commits were lost."""
 
@@ -105,14 +115,32 @@ class Publisher:
 
     async def drain(self) -> None:
         """Publishes everything that the log has, and beats while that takes long."""
-        while True:
-            place = self._place or await self.begin()
-            rows = await self._connection.fetch(sql.statement("read_log"), place.position, BATCH_ENTRIES, BATCH_BYTES)
-            if not rows:
-                return
-            await self.append(place, [Change.read(row) for row in rows], [row["shape"] for row in rows])
-            if time.monotonic() - self._beaten >= BEAT_SECONDS:
-                await self.beat()
+        while await self._drain(self._place or await self.begin()):
+            pass
+
+    async def _drain(self, place: Place) -> bool:
+        """Publishes from a place; False at the head of the log, True if Redis is no longer where it was taken to be."""
+        position = place.position
+        under_way: asyncio.Task[None] | None = None
+        try:
+            while True:
+                rows = await self._connection.fetch(sql.statement("read_log"), position, BATCH_ENTRIES, BATCH_BYTES)
+                batch = await self.batch(place, [Change.read(row) for row in rows], [row["shape"] for row in rows]) if rows else None
+                if under_way is not None:
+                    await under_way
+                    under_way = None
+                    if self._place is not place or place.position != position:
+                        return True
+                    if time.monotonic() - self._beaten >= BEAT_SECONDS:
+                        await self.beat()
+                if batch is None:
+                    return False
+                position = batch.last
+                under_way = asyncio.create_task(self.send(place, batch))
+        finally:
+            if under_way is not None:
+                under_way.cancel()
+                await asyncio.gather(under_way, return_exceptions=True)
 
     async def begin(self) -> Place:
         """Finds out where Redis stands, or begins a new life of its logs near the head of the Postgres log.
@@ -139,18 +167,12 @@ class Publisher:
         life, position = await self._call(self._begin, keys=[wire.META], args=[epoch, new_life, start, wire.META_TTL_SECONDS, end_life])
         return Place(epoch, life.decode(), int(position), begun=life.decode() == new_life)
 
-    async def append(self, place: Place, changes: list[Change], shapes: list[int]) -> None:
-        """Appends and publishes consecutive changes; on GAP, EPOCH or TORN nothing, and the next round begins again."""
+    async def batch(self, place: Place, changes: list[Change], shapes: list[int]) -> Batch:
+        """Returns what Redis is told of consecutive changes."""
         keys: dict[str, int] = {}
         prefix = wire.log_prefix(place.epoch, place.life)
-        args: list[str | bytes | int] = [
-            place.epoch,
-            place.life,
-            changes[0].position,
-            changes[-1].position,
-            self._log_entries,
-            wire.LOG_TTL_SECONDS,
-        ]
+        last = changes[-1].position
+        args: list[str | bytes | int] = [place.epoch, place.life, changes[0].position, last, self._log_entries, wire.LOG_TTL_SECONDS]
         for change, number in zip(changes, shapes, strict=True):
             shape = self._shapes.get(number) or await self._shape(number)
             each = list(deliveries(change, shape))
@@ -158,10 +180,16 @@ class Publisher:
             for delivery in each:
                 key = keys.setdefault(prefix + delivery.channel, len(keys) + 1)
                 args += (key, change.position, delivery.channel, wire.encode(place.epoch, change, delivery, siblings))
-        answer, position = await self._call(self._append, keys=[wire.META, *keys], args=args)
-        if answer in (b"OK", b"DUP"):
-            # After DUP Redis may be further than this batch: another bridge was quicker.
-            place.position = max(changes[-1].position, int(position)) if answer == b"OK" else int(position)
+        return Batch(last, [wire.META, *keys], args)
+
+    async def send(self, place: Place, batch: Batch) -> None:
+        """Appends and publishes a batch; on GAP, EPOCH or TORN nothing, and the next round begins again."""
+        answer, position = await self._call(self._append, batch.keys, batch.args)
+        if answer == b"OK":
+            place.position = batch.last
+        elif answer == b"DUP":
+            # Redis may be further than this batch: another bridge was quicker.
+            place.position = int(position)
         else:
             log.warning("redis has lost the log", answer=answer.decode(), position=position.decode())
             self._place = None

@@ -4,10 +4,13 @@
 - An idle look is one read-only statement; its snapshot, in which there was nothing, is where the next look begins.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import asyncpg
 
 import sql
-from gateway.bridge.listener import Connection, connect
+from gateway.bridge.listener import INDEXED, Connection, connected
 
 _TIMEOUTS_SECONDS = {"head_snapshot": 10.0, "waiting": 10.0, "advance": 900.0}
 """A look is short, so a connection that has gone silent is noticed; a step may have millions of changes to move."""
@@ -23,11 +26,11 @@ class Sequencer:
         self._busy = False
 
     @staticmethod
-    async def open(url: str) -> "Sequencer":
-        return Sequencer(await connect(url, "sequencer", enable_seqscan="off", plan_cache_mode="force_generic_plan"))
-
-    def close(self) -> None:
-        self._connection.terminate()
+    @asynccontextmanager
+    async def open(url: str) -> AsyncIterator["Sequencer"]:
+        """Connects, and disconnects at the end."""
+        async with connected(url, "sequencer", **INDEXED) as connection:
+            yield Sequencer(connection)
 
     async def step(self) -> int:
         """Sequences all that is visible, and returns how many changes that were."""

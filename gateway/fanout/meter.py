@@ -24,6 +24,7 @@ class Meter:
         self._connects = Counter("rowcast_connects", "Streams opened", registry=self.registry)
         self._events = Counter("rowcast_events", "Events that arrived from the bridge", ["stream"], registry=self.registry)
         self._deliveries = Counter("rowcast_deliveries", "Events offered to subscribers", ["stream"], registry=self.registry)
+        self._counters: dict[str, tuple[Counter, Counter]] = {}
         self._resumes = Counter("rowcast_resumes", "How streams began: fresh, redis, postgres, reset", ["kind"], registry=self.registry)
         self._endings = Counter("rowcast_endings", "Why streams ended", ["reason"], registry=self.registry)
         for reason in ENDINGS:
@@ -49,8 +50,12 @@ class Meter:
             self._subscriptions.labels(stream.name).dec()
 
     def delivered(self, stream: str, subscribers: int) -> None:
-        self._events.labels(stream).inc()
-        self._deliveries.labels(stream).inc(subscribers)
+        counters = self._counters.get(stream)
+        if counters is None:
+            # Looking labels up for each event was a third of what fanning it out to one subscriber cost.
+            counters = self._counters[stream] = (self._events.labels(stream), self._deliveries.labels(stream))
+        counters[0].inc()
+        counters[1].inc(subscribers)
 
     def resumed(self, kind: str) -> None:
         self._resumes.labels(kind).inc()

@@ -7,7 +7,8 @@
 import asyncio
 from typing import Protocol
 
-HIGH_WATER_BYTES = 65_536
+HIGH_WATER_BYTES = 131_072
+"""Several times what the tail hands out before connections may send."""
 
 
 class Sink(Protocol):

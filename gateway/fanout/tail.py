@@ -24,6 +24,8 @@ from gateway.wire import Beat, Entry
 
 SILENCE_SECONDS = 3.0
 _SUBSCRIBE_AT_ONCE = 500
+_AT_ONCE_BYTES = 32_768
+"""Then connections get a chance to send: a burst that is read in one go would look as if every reader were slow."""
 
 log = structlog.get_logger()
 
@@ -144,9 +146,14 @@ class Tail:
 
     async def _read(self, connection: AbstractConnection) -> None:
         # No timeout around each message: it would cost more than the message. `_watch` looks at `_heard` instead.
+        taken = 0
         while True:
             message = await connection.read_response(timeout=math.inf, disconnect_on_error=False)
             self._heard = time.monotonic()
+            taken += len(message[2]) if message[0] == b"message" else 0
+            if taken > _AT_ONCE_BYTES:
+                taken = 0
+                await asyncio.sleep(0)
             if not self._calm.is_set():
                 # Older entries come first.
                 await self._calm.wait()

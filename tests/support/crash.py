@@ -52,7 +52,7 @@ class Fuse:
 def arm(point: str, fuse: Fuse) -> None:
     """Wraps what leads through the point."""
     step, row = Sequencer.step, Sequencer._row
-    init, begin, append, beat = Publisher.__init__, Publisher.begin, Publisher.append, Publisher.beat
+    init, begin, send, beat = Publisher.__init__, Publisher.begin, Publisher.send, Publisher.beat
 
     async def look(self: Sequencer, name: str, *args: object) -> Any:
         if name == "waiting" and point == "before-look":
@@ -87,8 +87,8 @@ def arm(point: str, fuse: Fuse) -> None:
 
         self._append = run
 
-    async def appended(self: Publisher, *args: Any) -> None:
-        await append(self, *args)
+    async def replied(self: Publisher, *args: Any) -> None:
+        await send(self, *args)
         fuse.burn()
 
     async def begun(self: Publisher) -> Place:
@@ -107,7 +107,7 @@ def arm(point: str, fuse: Fuse) -> None:
         "look": (Sequencer, "_row", look),
         "commit": (Sequencer, "step", committed),
         "append": (Publisher, "__init__", opened),
-        "reply": (Publisher, "append", appended),
+        "reply": (Publisher, "send", replied),
         "beat": (Publisher, "beat", beaten),
         "begin": (Publisher, "begin", begun),
     }

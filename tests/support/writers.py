@@ -100,11 +100,8 @@ async def connected(servers: Servers, **server_settings: str) -> AsyncIterator[C
 @asynccontextmanager
 async def sequencer_of(servers: Servers) -> AsyncIterator[Sequencer]:
     """Opens a sequencer, and closes it afterwards."""
-    sequencer = await Sequencer.open(servers.database_url)
-    try:
+    async with Sequencer.open(servers.database_url) as sequencer:
         yield sequencer
-    finally:
-        sequencer.close()
 
 
 async def commit(writer: Connection, history: History, row: int) -> None:

@@ -14,8 +14,8 @@ import asyncpg
 import pytest
 
 import sql
-from gateway.bridge.listener import Connection
-from gateway.bridge.listener import connect as bridge_connection
+from gateway.bridge.listener import INDEXED, Connection
+from gateway.bridge.listener import connected as bridge_connected
 from tests.support.gateway import until
 from tests.support.judge import Change, History, judge
 from tests.support.servers import Servers
@@ -45,11 +45,8 @@ async def work(connection: Connection, statement: str, *args: object) -> Work:
 @asynccontextmanager
 async def looking(servers: Servers) -> AsyncIterator[Connection]:
     """Opens a connection with a sequencer's settings."""
-    connection = await bridge_connection(servers.database_url, "sequencer", enable_seqscan="off", plan_cache_mode="force_generic_plan")
-    try:
+    async with bridge_connected(servers.database_url, "sequencer", **INDEXED) as connection:
         yield connection
-    finally:
-        connection.terminate()
 
 
 async def seen(connection: Connection, since: str) -> str:

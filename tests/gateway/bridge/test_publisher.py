@@ -50,9 +50,8 @@ async def test_repeated_batch(servers: Servers) -> None:
     async with manual(servers) as bridge, heard(servers) as published:
         await bridge.write(5)
         place = await bridge.publisher.begin()
-        batch = await bridge.read_log(0, 5)
         for _ in range(3):
-            await bridge.publisher.append(place, *batch)
+            await bridge.append(place, 0, 5)
             assert bridge.place.position == 5
         await bridge.change()
         await until(lambda: 6 in published)
@@ -64,8 +63,8 @@ async def test_overlapping_batch(servers: Servers) -> None:
     async with manual(servers) as bridge, heard(servers) as published:
         await bridge.write(6)
         place = await bridge.publisher.begin()
-        await bridge.publisher.append(place, *await bridge.read_log(0, 4))
-        await bridge.publisher.append(place, *await bridge.read_log(2, 4))
+        await bridge.append(place, 0, 4)
+        await bridge.append(place, 2, 4)
         await until(lambda: 6 in published)
         assert published == await positions(bridge) == [1, 2, 3, 4, 5, 6]
 
@@ -75,7 +74,7 @@ async def test_gap(servers: Servers) -> None:
     async with manual(servers) as bridge, heard(servers) as published:
         await bridge.change(2)
         await bridge.write(4)
-        await bridge.publisher.append(bridge.place, *await bridge.read_log(3, 3))
+        await bridge.append(bridge.place, 3, 3)
         assert bridge.publisher._place is None
         assert await bridge.redis.hget(wire.META, "position") == b"2"
         await bridge.publish()
@@ -92,7 +91,7 @@ async def test_another_log(servers: Servers, field: str, value: str) -> None:
         await bridge.redis.hset(wire.META, field, value)
         await bridge.write(2)
         async with heard(servers, wire.HEAD) as beats, heard(servers) as published:
-            await bridge.publisher.append(place, *await bridge.read_log(2, 2))
+            await bridge.append(place, 2, 2)
             assert bridge.publisher._place is None
             bridge.publisher._place = place
             await bridge.publisher.beat()
@@ -265,7 +264,7 @@ async def test_control_unchecked_append(servers: Servers) -> None:
         place: Place = await bridge.publisher.begin()
         bridge.publisher._append = _Unchecked(bridge.redis)
         for _ in range(2):
-            await bridge.publisher.append(place, *await bridge.read_log(0, 3))
+            await bridge.append(place, 0, 3)
         await until(lambda: len(published) == 6)
         assert published == [1, 2, 3, 1, 2, 3]
         assert len(await positions(bridge)) == 6

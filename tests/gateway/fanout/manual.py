@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import sql
-from gateway.bridge.listener import Connection, connect
+from gateway.bridge.listener import Connection, connected
 from gateway.bridge.publisher import Place, Publisher, redis_client
 from gateway.bridge.sequencer import Sequencer
 from streams.payload import Change
@@ -45,15 +45,16 @@ class Manual:
             await self.write(count, booking)
             await self.publish()
 
-    async def read_log(self, after: int, entries: int) -> tuple[list[Change], list[int]]:
-        """Returns what `append` takes: entries after a position, and their shapes."""
+    async def append(self, place: Place, after: int, entries: int) -> None:
+        """Sends what comes after a position, so many entries, as if Redis were at a place."""
         rows = await self.connection.fetch(sql.statement("read_log"), after, entries, 1_000_000_000)
-        return [Change.read(row) for row in rows], [row["shape"] for row in rows]
+        batch = await self.publisher.batch(place, [Change.read(row) for row in rows], [row["shape"] for row in rows])
+        await self.publisher.send(place, batch)
 
     async def publish_some(self, entries: int) -> None:
         """Finds out where Redis stands, publishes so many entries, and stops there: a bridge in the middle of its work."""
         place = await self.publisher.begin()
-        await self.publisher.append(place, *await self.read_log(place.position, entries))
+        await self.append(place, place.position, entries)
 
     async def keys(self) -> dict[bytes, bytes]:
         """Returns all that Redis has, for `fail_over`."""
@@ -71,14 +72,10 @@ class Manual:
 @asynccontextmanager
 async def manual(servers: Servers, log_entries: int = 1000) -> AsyncIterator[Manual]:
     """Connects the parts, and disconnects them."""
-    connection = await servers.connect()
-    reader = await connect(servers.database_url, "publisher")
-    sequencer = await Sequencer.open(servers.database_url)
-    redis = redis_client(servers.redis_url)
-    try:
+    async with (
+        connected(servers.database_url, "writer") as connection,
+        connected(servers.database_url, "publisher") as reader,
+        Sequencer.open(servers.database_url) as sequencer,
+        redis_client(servers.redis_url) as redis,
+    ):
         yield Manual(connection, sequencer, Publisher(reader, redis, log_entries), redis)
-    finally:
-        sequencer.close()
-        reader.terminate()
-        connection.terminate()
-        await redis.aclose()

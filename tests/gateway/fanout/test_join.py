@@ -22,6 +22,7 @@ from tests.support.servers import Servers
 
 async def _cut_and_resume(servers: Servers, seconds: float) -> tuple[Web, list[str], int]:
     async with gateway(servers) as web:
+        await until(lambda: web.hub.last_beat)
         readers = restless(web)
         async with reading(readers):
             async with writing(servers) as traffic:

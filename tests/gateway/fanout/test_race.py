@@ -132,7 +132,7 @@ async def test_repair_is_left_to_the_readers_within_a_join(servers: Servers, mon
         monkeypatch.setattr(hubs, "Tail", lambda url, hub: Tail(proxy.url(url), hub))
         async with web(servers) as gateway, reading([veteran := Reader(gateway, "bookings", 1)]):
             await bridge.change(3)
-            await until(lambda: len(veteran.lines) == 3)
+            await until(lambda: len(veteran.lines) == 3 and gateway.hub.life == bridge.place.life)
 
             async def missed(_: object) -> None:
                 proxy.refuse = True
