@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from bench import bell, delay, process, step, throughput
+from bench import bell, delay, edge, process, step, throughput
 from bench.process import BenchError
 from bench.report import Report
 from bench.scale import FULL, QUICK, Scale
@@ -27,6 +27,7 @@ class Section(StrEnum):
     bell = "bell"
     delay = "delay"
     throughput = "throughput"
+    edge = "edge"
     step = "step"
 
 
@@ -34,6 +35,7 @@ _WORK: dict[Section, Callable[[Stack, Scale, Report], Awaitable[None]]] = {
     Section.bell: bell.run,
     Section.delay: delay.run,
     Section.throughput: throughput.run,
+    Section.edge: edge.run,
     Section.step: step.run,
 }
 

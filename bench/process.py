@@ -114,6 +114,12 @@ def memory_mb(pid: int, peak: bool = False) -> float:
     return 0.0
 
 
+def pin(pid: int, core: int) -> None:
+    """Keeps a process, and what it starts from now on, on one core, where there is more than one."""
+    if len(os.sched_getaffinity(0)) > 1:
+        os.sched_setaffinity(pid, {sorted(os.sched_getaffinity(0))[core]})
+
+
 def parent(pid: int) -> int:
     """Returns the parent of a process."""
     found = _stat(_PROC / str(pid))

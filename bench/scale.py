@@ -21,7 +21,9 @@ class Scale:
     step_rounds: int
     old_snapshot_changes: int
     large_transaction: int
+    edge_clients: tuple[int, ...]
+    edge_seconds: float
 
 
-FULL = Scale(280, 4, 2, 2, 10.0, 20, 1_000, 4, 2, 30, 10, 100, 200_000, 1_000_000)
-QUICK = Scale(80, 1, 1, 2, 4.0, 5, 1_000, 2, 0, 7, 4, 20, 30_000, 50_000)
+FULL = Scale(360, 4, 2, 2, 10.0, 20, 1_000, 4, 2, 30, 10, 100, 200_000, 1_000_000, (1_000, 5_000, 10_000), 4.0)
+QUICK = Scale(90, 1, 1, 2, 4.0, 5, 1_000, 2, 0, 7, 4, 20, 30_000, 50_000, (1_000,), 2.0)

@@ -42,8 +42,8 @@ class Entry:
     txid: int
     siblings: tuple[str, ...]
     data: bytes
-    frames: dict[str, bytes] = field(default_factory=dict)
-    """Its encoded frames by format: made once, whatever the number of subscribers."""
+    frames: dict[object, bytes] = field(default_factory=dict)
+    """Its encoded frames by form: made once, whatever the number of subscribers."""
 
 
 def encode(epoch: str, change: Change, delivery: Delivery, siblings: tuple[str, ...]) -> bytes:

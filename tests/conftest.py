@@ -5,6 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.servers import Servers, fresh, running
+from tests.support.sinks import way_out
+
+__all__ = ["way_out"]
 
 
 @pytest.fixture(scope="session")

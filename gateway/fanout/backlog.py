@@ -19,7 +19,7 @@ from gateway.fanout.archive import Archive, ArchiveUnavailable
 from gateway.wire import Entry
 
 PAGE_ENTRIES = 200
-PAGE_BYTES = 256_000
+PAGE_BYTES = 128_000
 
 
 class BacklogUnavailable(Exception):

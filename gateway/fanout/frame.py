@@ -2,13 +2,14 @@
 
 - LF line ends, one `data:` line, every event with `id`, `event` and `data`; `retry` only inside the first event.
 - The heartbeat is one bare comment line: a blank line after it makes several clients deliver an empty event.
+- On a connection of HTTP/1.1 that was handed over an event is a chunk (RFC 9112 §7.1) of its own: encoded with it, once for all.
 - An id is `<epoch>-<position>`; where a connection gets one position on several streams, all but the last of its events carry
   `-<stream>` behind it, so that a client cut between them resumes after the one that it has.
 """
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -18,6 +19,13 @@ HEARTBEAT = b":\n"
 FORMATS = frozenset({"raw"})
 
 _ID = re.compile(r"([0-9a-z]{4,16})-([0-9]{1,18})(?:-([a-z][a-z-]{0,30}))?")
+
+
+class Form(NamedTuple):
+    """How a connection gets its events: in which format, and whether each is to be a chunk of its own."""
+
+    format: str
+    chunked: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +46,19 @@ class Cursor:
         return Cursor(match[1], int(match[2]), match[3]) if match else None
 
 
-def encode(entry: Entry, format: str, more: bool = False) -> bytes:
-    """Returns the entry's frame in a format; `more` if the connection gets the same position on a later stream too."""
+def encode(entry: Entry, form: Form, more: bool = False) -> bytes:
+    """Returns the entry's frame in a form; `more` if the connection gets the same position on a later stream too."""
     if more:
-        return _frame(str(Cursor(entry.epoch, entry.position, entry.stream)), _event(entry), entry.data)
-    frame = entry.frames.get(format)
+        return wrap(_frame(str(Cursor(entry.epoch, entry.position, entry.stream)), _event(entry), entry.data), form)
+    frame = entry.frames.get(form)
     if frame is None:
-        frame = entry.frames[format] = _frame(f"{entry.epoch}-{entry.position}", _event(entry), entry.data)
+        frame = entry.frames[form] = wrap(_frame(f"{entry.epoch}-{entry.position}", _event(entry), entry.data), form)
     return frame
+
+
+def wrap(data: bytes, form: Form) -> bytes:
+    """Returns what goes over the wire for a frame."""
+    return b"%x\r\n%b\r\n" % (len(data), data) if form.chunked else data
 
 
 def control(event: str, cursor: Cursor, data: dict[str, Any], retry_ms: int | None = None) -> bytes:

@@ -9,12 +9,14 @@
 import asyncio
 import random
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from functools import partial
 
 import structlog
 
 from gateway.fanout import frame
 from gateway.fanout.backlog import Backlog, BacklogUnavailable, Page
+from gateway.fanout.channel import Channel
 from gateway.fanout.frame import Cursor
 from gateway.fanout.meter import Meter
 from gateway.fanout.subscriber import State, Subscriber
@@ -32,23 +34,7 @@ log = structlog.get_logger()
 
 
 class Unavailable(Exception):
-    """No stream can be joined now: Redis or the log does not answer."""
-
-
-class _Channel:
-    """Who listens, and up to which position all of it was offered.
-
-    `confirmed` once Redis has confirmed the subscription, `chained` once there is a position from which to continue.
-    """
-
-    __slots__ = ("chained", "confirmed", "empty_since", "position", "subscribers")
-
-    def __init__(self, position: int) -> None:
-        self.subscribers: set[Subscriber] = set()
-        self.position = position
-        self.confirmed = False
-        self.chained = False
-        self.empty_since = 0.0
+    """Redis or the log does not answer."""
 
 
 class Hub:
@@ -57,6 +43,7 @@ class Hub:
     def __init__(self, redis_url: str, backlog: Backlog, meter: Meter, *, heartbeat_seconds: float, max_age_seconds: float) -> None:
         self.tail = Tail(redis_url, self)
         self.heartbeat_seconds = heartbeat_seconds
+        self._ticker = Ticker(self)
         self.last_beat: Beat | None = None
         self.last_beat_at = 0.0
         self.epoch = ""
@@ -66,8 +53,9 @@ class Hub:
         self._backlog = backlog
         self._meter = meter
         self._max_age_seconds = max_age_seconds
-        self._channels: dict[str, _Channel] = {}
+        self._channels: dict[str, Channel] = {}
         self._subscribers: set[Subscriber] = set()
+        self._pending: list[Channel] = []
         self._catching_up: dict[Subscriber, asyncio.Task[None]] = {}
 
     @property
@@ -82,14 +70,14 @@ class Hub:
         """Feeds and ticks until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.tail.run())
-            group.create_task(Ticker(self).run())
+            group.create_task(self._ticker.run())
 
     # Joining
 
-    async def join(self, subscriber: Subscriber, wanted: Cursor | None, fault: str | None = None) -> None:
-        """Subscribes, says `ready`, replays what lies after `wanted`, and leaves the subscriber live or catching up.
+    def enter(self, subscriber: Subscriber, wanted: Cursor | None, fault: str | None = None) -> None:
+        """Lets a subscriber join in the background, and leave when it ends; who cannot be served now is told when to come back.
 
-        `wanted` None is a fresh start, or, with `fault`, an id that is none of ours. Raises Unavailable.
+        `wanted` None is a fresh start, or, with `fault`, an id that is none of ours.
         """
         self._subscribers.add(subscriber)
         if wanted is not None:
@@ -97,21 +85,26 @@ class Hub:
             subscriber.start(wanted)
         subscriber.ends_at = time.monotonic() + self._max_age_seconds * random.uniform(0.9, 1.1)
         self._meter.connected(subscriber)
+        self._ticker.add(subscriber)
+        self._work(subscriber, partial(self._join, subscriber, wanted, fault))
+
+    async def _join(self, subscriber: Subscriber, wanted: Cursor | None, fault: str | None) -> None:
+        """Subscribes, says `ready`, replays what lies after `wanted`, and goes on until the subscriber is live."""
         try:
             async with asyncio.timeout(_JOIN_SECONDS):
                 for name in subscriber.channels:
                     channel = self._channels.get(name)
                     if channel is None:
-                        channel = self._channels[name] = _Channel(self.position)
+                        channel = self._channels[name] = Channel(self.position)
                     channel.subscribers.add(subscriber)
                     await self.tail.listen(name)
                     channel.confirmed = True
                 page = await self._first_page(subscriber, wanted, fault)
-        except (TimeoutError, BacklogUnavailable) as error:
-            raise Unavailable from error
+        except (TimeoutError, BacklogUnavailable):
+            self.end(subscriber, "unavailable", retry_ms=random.randint(2000, 8000))
+            return
         self._take(subscriber, page)
-        if subscriber.state in (State.BEHIND, State.CATCHING_UP):
-            self._catch_up(subscriber)
+        await self._bring_up(subscriber)
 
     async def _first_page(self, subscriber: Subscriber, wanted: Cursor | None, fault: str | None) -> Page:
         subscriber.begin_page()
@@ -163,6 +156,13 @@ class Hub:
         task = self._catching_up.pop(subscriber, None)
         if task is not None:
             task.cancel()
+        log.info(
+            "stream ended",
+            connection=subscriber.connection,
+            streams=[stream.name for stream in subscriber.streams],
+            reason=subscriber.reason,
+            seconds=round(time.monotonic() - subscriber.connected_at, 3),
+        )
         for name in subscriber.channels:
             channel = self._channels.get(name)
             if channel is not None:
@@ -191,18 +191,34 @@ class Hub:
             return True
         if entry.epoch != self.epoch or (channel.chained and entry.previous > channel.position):
             return False
-        self._offer(channel, entry)
-        self.position = max(self.position, entry.position)
+        self._accept(channel, entry)
+        if len(self._pending) == 1:
+            # After all that is read already, and before the loop waits for anything: what came together leaves together.
+            asyncio.get_running_loop().call_soon(self.flush)
         return True
 
-    def _offer(self, channel: _Channel, entry: Entry) -> None:
-        channel.position = max(channel.position, entry.position)
-        channel.chained = True
-        for subscriber in channel.subscribers:
-            subscriber.offer(entry)
-            if subscriber.state is State.BEHIND and subscriber not in self._catching_up:
+    def _accept(self, channel: Channel, entry: Entry) -> None:
+        if channel.accept(entry):
+            self._pending.append(channel)
+        self.position = max(self.position, entry.position)
+
+    def flush(self) -> None:
+        """Offers what was accepted to its subscribers; a subscriber of several channels gets it in order of position."""
+        channels, self._pending = self._pending, []
+        runs = {channel: channel.take() for channel in channels}
+        several = _of_several(channels) if len(channels) > 1 else {}
+        for channel, run in runs.items():
+            for subscriber in channel.subscribers:
+                if subscriber not in several:
+                    subscriber.take(run)
+                    if subscriber.state is State.BEHIND:
+                        self._catch_up(subscriber)
+            self._meter.delivered(run.entries[0].stream, len(run.entries), len(channel.subscribers))
+        for subscriber, theirs in several.items():
+            for entry in sorted((e for channel in theirs for e in runs[channel].entries), key=lambda e: (e.position, e.stream)):
+                subscriber.offer(entry)
+            if subscriber.state is State.BEHIND:
                 self._catch_up(subscriber)
-        self._meter.delivered(entry.stream, len(channel.subscribers))
 
     def beat(self, beat: Beat) -> bool:
         """Takes the bridge's word: all up to its position has come, for it came on the same connection."""
@@ -228,6 +244,7 @@ class Hub:
 
     async def repair(self) -> None:
         """Brings every channel to the head of the log, in order of position. Tries until it is done."""
+        self.flush()
         failures = 0
         while True:
             try:
@@ -275,28 +292,29 @@ class Hub:
             channel = channels[entry.channel]
             if channel.position < entry.position <= through:
                 self._reset_who_went_past(channel, entry)
-                self._offer(channel, entry)
+                self._accept(channel, entry)
+        self.flush()
         self._arrive(channels.values(), through)
         self.life = head.life
 
-    def _arrive(self, channels: Iterable[_Channel], through: int) -> None:
+    def _arrive(self, channels: Iterable[Channel], through: int) -> None:
         for channel in channels:
             channel.position = max(channel.position, through)
             channel.chained = True
         self.position = max(self.position, through)
 
-    def _reset_who_went_past(self, channel: _Channel, entry: Entry) -> None:
+    def _reset_who_went_past(self, channel: Channel, entry: Entry) -> None:
         """An entry was missing on one channel, and a connection has had later ones on another: in order it can no longer come."""
         for subscriber in channel.subscribers:
             if subscriber.state is State.LIVE and subscriber.through < entry.position <= subscriber.position:
                 self._reset(subscriber, Cursor(self.epoch, subscriber.position), "gap")
 
-    def _fall_behind(self, channels: Iterable[_Channel], through: int) -> None:
+    def _fall_behind(self, channels: Iterable[Channel], through: int) -> None:
         """Too much was missed to be held here: each subscriber reads it for itself, page by page."""
         self._arrive(channels, through)
         for subscriber in self._subscribers:
             subscriber.skip()
-            if subscriber.state is State.BEHIND and subscriber not in self._catching_up:
+            if subscriber.state is State.BEHIND:
                 self._catch_up(subscriber)
 
     def _start_over(self, cursor: Cursor, life: str, reason: str) -> None:
@@ -318,21 +336,16 @@ class Hub:
     # Those who are behind
 
     def _catch_up(self, subscriber: Subscriber) -> None:
-        self._catching_up[subscriber] = asyncio.create_task(self._bring_up(subscriber))
+        if subscriber not in self._catching_up:
+            self._work(subscriber, partial(self._bring_up, subscriber))
 
-    async def _bring_up(self, subscriber: Subscriber) -> None:
+    def _work(self, subscriber: Subscriber, work: Callable[[], Awaitable[None]]) -> None:
+        """Does something for one subscriber that takes its time, until it leaves."""
+        self._catching_up[subscriber] = asyncio.create_task(self._until_live(subscriber, work))
+
+    async def _until_live(self, subscriber: Subscriber, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            while True:
-                await subscriber.sink.drained()
-                if subscriber.state not in (State.BEHIND, State.CATCHING_UP):
-                    return
-                subscriber.begin_page()
-                known = self.position
-                page = await self._backlog.read(subscriber.channels, subscriber.epoch, subscriber.position, known=known)
-                if page.lost:
-                    self._reset(subscriber, await self._end_of_log(known), page.lost)
-                else:
-                    self._take(subscriber, page)
+            await work()
         except BacklogUnavailable:
             self.end(subscriber, "unavailable")
         except Exception:
@@ -340,6 +353,19 @@ class Hub:
             self.end(subscriber, "unavailable")
         finally:
             self._catching_up.pop(subscriber, None)
+
+    async def _bring_up(self, subscriber: Subscriber) -> None:
+        while True:
+            await subscriber.sink.drained()
+            if subscriber.state not in (State.BEHIND, State.CATCHING_UP):
+                return
+            subscriber.begin_page()
+            known = self.position
+            page = await self._backlog.read(subscriber.channels, subscriber.epoch, subscriber.position, known=known)
+            if page.lost:
+                self._reset(subscriber, await self._end_of_log(known), page.lost)
+            else:
+                self._take(subscriber, page)
 
     def _reset(self, subscriber: Subscriber, cursor: Cursor, reason: str) -> None:
         subscriber.start(cursor)
@@ -353,6 +379,7 @@ class Hub:
         if subscriber.state is State.ENDED:
             return
         self._meter.ended(reason)
+        subscriber.reason = reason
         retry_ms = retry_ms if retry_ms is not None else random.randint(500, 3000)
         if reason == "expired":
             subscriber.end("closed", {"reason": reason}, retry_ms)
@@ -379,5 +406,17 @@ class Hub:
         """Gives up the channels that nobody has listened to for a while."""
         now = time.monotonic()
         for name, channel in list(self._channels.items()):
-            if not channel.subscribers and now - channel.empty_since >= _LINGER_SECONDS and self.tail.forget(name):
+            if not channel.subscribers and not channel.pending and now - channel.empty_since >= _LINGER_SECONDS and self.tail.forget(name):
                 del self._channels[name]
+
+
+def _of_several(channels: Iterable[Channel]) -> dict[Subscriber, list[Channel]]:
+    """Returns who listens to more than one of the channels, and to which."""
+    first: dict[Subscriber, Channel] = {}
+    several: dict[Subscriber, list[Channel]] = {}
+    for channel in channels:
+        for subscriber in channel.subscribers:
+            other = first.setdefault(subscriber, channel)
+            if other is not channel:
+                several.setdefault(subscriber, [other]).append(channel)
+    return several

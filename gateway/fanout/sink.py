@@ -1,6 +1,6 @@
 """⑧ Where a subscriber writes: bytes that wait for the connection, joined into one write, never more than a bound.
 
-- Written by the hub, taken by whoever sends. A later sink is the connection's own transport.
+- Written by the hub, taken by whoever sends. The other sink is the connection itself, once it was handed over.
 - Full is not an error: the subscriber stops, keeps its cursor, and reads the log again once this has been drained.
 """
 
@@ -18,9 +18,13 @@ class Sink(Protocol):
     def full(self) -> bool:
         """Nothing more may be written but what is already under way."""
 
+    @property
+    def chunked(self) -> bool:
+        """Whether what is written must be chunks of HTTP/1.1 already."""
+
     def write(self, data: bytes) -> None: ...
     def close(self) -> None:
-        """Ends the connection after what was written."""
+        """Ends the connection after what was written, or at once if it does not take it."""
 
     async def drained(self) -> None:
         """Returns when the connection has taken what was written."""
@@ -30,6 +34,7 @@ class BufferSink:
     """Bytes for a response that is sent by its own task."""
 
     __slots__ = ("_closed", "_drained", "_pending", "_ready", "_size")
+    chunked = False
 
     def __init__(self) -> None:
         self._pending: list[bytes] = []

@@ -11,16 +11,31 @@ import math
 import time
 from collections.abc import Sequence
 from enum import Enum
+from typing import Protocol
 
 from auth.principal import Principal
 from gateway.fanout import frame
 from gateway.fanout.backlog import Page
-from gateway.fanout.frame import Cursor
+from gateway.fanout.frame import Cursor, Form
 from gateway.fanout.sink import Sink
 from gateway.wire import Entry
 from streams.stream import Stream
 
 _BUFFER_ENTRIES = 512
+
+
+class Run(Protocol):
+    """Consecutive entries of one channel, from the first position to the last; `shared` if any has siblings."""
+
+    @property
+    def entries(self) -> Sequence[Entry]: ...
+    @property
+    def first(self) -> int: ...
+    @property
+    def last(self) -> int: ...
+    @property
+    def shared(self) -> bool: ...
+    def encoded(self, form: Form) -> bytes: ...
 
 
 class State(Enum):
@@ -45,11 +60,12 @@ class Subscriber:
         "connection",
         "ends_at",
         "epoch",
-        "format",
+        "form",
         "full_since",
         "greeted",
         "position",
         "principal",
+        "reason",
         "sent_at",
         "sink",
         "state",
@@ -64,7 +80,8 @@ class Subscriber:
         self.streams = streams
         self.channels = tuple(channel for stream in streams for channel in stream.channels(principal))
         self.sink = sink
-        self.format = format
+        self.form = Form(format, sink.chunked)
+        self.reason = "gone"
         self.state = State.CATCHING_UP
         self.epoch = "none"
         self.position = 0
@@ -92,6 +109,18 @@ class Subscriber:
         self.position = self.through = cursor.position - (1 if cursor.stream else 0)
         self._skip = cursor if cursor.stream else None
 
+    def take(self, run: Run) -> None:
+        """Takes what one channel brought at once: in one write where nothing else is to be looked at."""
+        if self.state is State.LIVE and self.position < run.first and self._skip is None and not (run.shared and len(self.streams) > 1):
+            self.position = run.last
+            self.sent_at = time.monotonic()
+            self.sink.write(run.encoded(self.form))
+            if self.sink.full:
+                self.state = State.BEHIND
+        else:
+            for entry in run.entries:
+                self.offer(entry)
+
     def offer(self, entry: Entry) -> None:
         """Takes a live entry: writes it, keeps it for the end of catching up, or leaves it to the log."""
         if self.state is State.LIVE:
@@ -113,9 +142,9 @@ class Subscriber:
             self._overflown = True
 
     def write(self, data: bytes) -> None:
-        """Writes bytes that carry no entry."""
+        """Writes a frame, or a comment, that carries no entry."""
         self.sent_at = time.monotonic()
-        self.sink.write(data)
+        self.sink.write(frame.wrap(data, self.form))
 
     def begin_page(self) -> None:
         """Keeps live entries from here on: the page that is read next ends before them, or they come again in it."""
@@ -159,7 +188,8 @@ class Subscriber:
         if len(self.streams) > 1 and len(entry.siblings) > 1:
             later = entry.siblings[entry.siblings.index(entry.channel) + 1 :]
             more = any(channel in self.channels for channel in later)
-        self.write(frame.encode(entry, self.format, more))
+        self.sent_at = time.monotonic()
+        self.sink.write(frame.encode(entry, self.form, more))
         if more:
             # Complete only up to the position before: whoever reads on from there skips what this connection has.
             self.position = entry.position - 1

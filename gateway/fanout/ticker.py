@@ -1,8 +1,10 @@
-"""⑦ What time demands of connections: heartbeats, checkpoints, expiry, age, patience with slow readers. One loop for all."""
+"""⑦ What time demands of connections: heartbeats, checkpoints, expiry, age, patience with slow readers. One timer for all.
+
+- A wheel: each turn has the subscribers that are to be looked at then, so that a turn costs what is due, not what is open.
+"""
 
 import asyncio
 import time
-from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -20,27 +22,53 @@ class Hub(Protocol):
 
     heartbeat_seconds: float
 
-    @property
-    def subscribers(self) -> Collection[Subscriber]: ...
+    def flush(self) -> None: ...
     def complete(self, subscriber: Subscriber) -> int: ...
     def end(self, subscriber: Subscriber, reason: str) -> None: ...
     def release(self) -> None: ...
 
 
 class Ticker:
-    """Looks at every subscriber about once a second."""
+    """Looks at each subscriber when something is due, and at least once in the time of a heartbeat."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
+        self._turn_seconds = min(1.0, hub.heartbeat_seconds / 4)
+        self._wheel: dict[int, list[Subscriber]] = {}
+        self._turn = self._turn_of(time.monotonic())
+
+    def add(self, subscriber: Subscriber) -> None:
+        """Looks at a subscriber from now on, until it has ended."""
+        self._put(subscriber, time.monotonic())
 
     async def run(self) -> None:
         """Ticks until cancelled."""
         while True:
-            await asyncio.sleep(min(1.0, self._hub.heartbeat_seconds / 4))
+            await asyncio.sleep(self._turn_seconds)
+            # What was accepted must not pass for sent.
+            self._hub.flush()
             now, today = time.monotonic(), time.time()
-            for subscriber in list(self._hub.subscribers):
-                self.attend(subscriber, now, today)
+            for turn in range(self._turn, self._turn_of(now)):
+                for subscriber in self._wheel.pop(turn, ()):
+                    self.attend(subscriber, now, today)
+                    if subscriber.state is not State.ENDED:
+                        self._put(subscriber, self._due(subscriber, now, today))
+            self._turn = self._turn_of(now)
             self._hub.release()
+
+    def _turn_of(self, moment: float) -> int:
+        return int(moment / self._turn_seconds)
+
+    def _put(self, subscriber: Subscriber, moment: float) -> None:
+        # Never into a turn that is over, or that is being served.
+        self._wheel.setdefault(max(self._turn_of(moment), self._turn_of(time.monotonic())), []).append(subscriber)
+
+    def _due(self, subscriber: Subscriber, now: float, today: float) -> float:
+        """Returns when to look again: after each turn while there is something to be patient about."""
+        if subscriber.state is not State.LIVE or subscriber.sink.full:
+            return now
+        expires_at = subscriber.principal.expires_at - (0 if subscriber.warned else _WARN_SECONDS)
+        return min(subscriber.sent_at + self._hub.heartbeat_seconds, subscriber.ends_at, now + expires_at - today)
 
     def attend(self, subscriber: Subscriber, now: float, today: float) -> None:
         """Does what is due for one subscriber; `now` is monotonic, `today` in seconds since 1970."""

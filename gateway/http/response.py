@@ -1,45 +1,87 @@
-"""⑨ The open response: sse-starlette sends what the hub has written.
+"""⑨ The open response: it hands its connection to the hub, or, where the server cannot do that, sends what the hub has written.
 
 - The heartbeat is the hub's, from the one writer: a ping of a second task overtakes unsent data.
 - Frames are bytes already; nothing is encoded per connection.
 """
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import Protocol
 
 from sse_starlette import EventSourceResponse
 from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
 
 from gateway.fanout import frame
 from gateway.fanout.frame import Cursor
-from gateway.fanout.hub import Hub, Unavailable
-from gateway.fanout.sink import BufferSink
+from gateway.fanout.hub import Hub
+from gateway.fanout.sink import BufferSink, Sink
 from gateway.fanout.subscriber import Subscriber
 from gateway.fanout.ticker import SLOW_SECONDS
 
 MEDIA_TYPE = "text/event-stream; charset=utf-8"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Content-Type": MEDIA_TYPE}
+HAND_OVER = "rowcast.hand_over"
+"""The ASGI extension that a server of ours offers in a request's scope."""
+
+
+class Edge(Sink, Protocol):
+    """A connection that was handed over."""
+
+    def serve(self, hub: Hub, subscriber: Subscriber) -> None: ...
+
+
+HandOver = Callable[[Callable[[], Awaitable[None]]], Awaitable[Edge | None]]
 
 
 class StreamResponse(EventSourceResponse):
-    """Joins the hub when it is sent, leaves it when the connection ends."""
+    """Lets a subscriber enter the hub when its head is sent; it leaves when the connection ends.
 
-    def __init__(self, hub: Hub, subscriber: Subscriber, cursor: Cursor | None, fault: str | None) -> None:
-        super().__init__(_frames(hub, subscriber, cursor, fault), headers=HEADERS, ping=0, sep="\n", send_timeout=SLOW_SECONDS)
+    Where the server offers it, the connection itself becomes the subscriber's sink, and the ASGI call is over. Elsewhere
+    sse-starlette sends what the hub has written. `make` returns the subscriber for a sink.
+    """
 
+    def __init__(self, hub: Hub, make: Callable[[Sink], Subscriber], cursor: Cursor | None, fault: str | None) -> None:
+        self._hub, self._make, self._cursor, self._fault = hub, make, cursor, fault
+        super().__init__(self._frames(), headers=HEADERS, ping=0, sep="\n", send_timeout=SLOW_SECONDS)
 
-async def _frames(hub: Hub, subscriber: Subscriber, cursor: Cursor | None, fault: str | None) -> AsyncIterator[bytes]:
-    sink = subscriber.sink
-    assert isinstance(sink, BufferSink)
-    try:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        hand_over: HandOver | None = (scope.get("extensions") or {}).get(HAND_OVER)
+        if hand_over is None:
+            await super().__call__(scope, receive, send)
+            return
+        head = _Head(send)
+        edge = await hand_over(partial(head.send, {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}))
+        if edge is None:
+            await super().__call__(scope, receive, head.send)
+            return
+        subscriber = self._make(edge)
+        edge.serve(self._hub, subscriber)
+        self._hub.enter(subscriber, self._cursor, self._fault)
+
+    async def _frames(self) -> AsyncIterator[bytes]:
+        sink = BufferSink()
+        subscriber = self._make(sink)
+        self._hub.enter(subscriber, self._cursor, self._fault)
         try:
-            await hub.join(subscriber, cursor, fault)
-        except Unavailable:
-            hub.end(subscriber, "unavailable", retry_ms=random.randint(2000, 8000))
-        while (data := await sink.take()) is not None:
-            yield data
-    finally:
-        hub.leave(subscriber)
+            while (data := await sink.take()) is not None:
+                yield data
+        finally:
+            self._hub.leave(subscriber)
+
+
+class _Head:
+    """Sends a response's head once, who ever sends it again."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._sent = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] != "http.response.start" or not self._sent:
+            self._sent = True
+            await self._send(message)
 
 
 def refusal(reason: str, cursor: Cursor | None) -> Response:

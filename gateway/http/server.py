@@ -4,6 +4,7 @@ import copy
 import logging
 import signal
 import socket
+from collections.abc import Awaitable, Callable
 from functools import partial
 from urllib.parse import parse_qsl, urlencode
 
@@ -14,14 +15,55 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
 from gateway import log
+from gateway.fanout.ticker import SLOW_SECONDS
 from gateway.http.app import create
+from gateway.http.edge import Edge
+from gateway.http.response import HAND_OVER
 from gateway.settings import Settings, SettingsError
 
+_SEND_BUFFER_BYTES = 65_536
+"""Linux takes twice as much, its own bookkeeping included."""
 _SECRETS = frozenset({"ticket", "access_token", "token"})
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn tells each connection that the server shuts down; the first to hear it lets the application drain."""
+    """uvicorn's, with an ASGI extension by which a response takes the connection over.
+
+    Also: uvicorn tells each connection that the server shuts down; the first to hear it lets the application drain.
+    """
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {HAND_OVER: self.hand_over}  # type: ignore[dict-item]
+
+    async def hand_over(self, start: Callable[[], Awaitable[None]]) -> Edge | None:
+        """Lets `start` send the response's head, and returns the connection, which uvicorn then knows nothing more of.
+
+        Returns None if that cannot be done and the response must be sent as usual: the head may be sent by then. A connection
+        of HTTP/1.0 gets no chunks.
+        """
+        cycle = self.cycle
+        if self.pipeline or cycle.response_started:
+            # Another request waits behind this one, and `cycle` is the other's.
+            return None
+        chunked = self.scope["http_version"] == "1.1"
+        if not chunked:
+            cycle.chunked_encoding = False
+        await start()
+        if not cycle.response_started or cycle.disconnected or self.pipeline:
+            return None
+        cycle.response_complete = True
+        self._unset_keepalive_if_required()
+        self.flow.resume_reading()
+        self.connections.discard(self)
+        self.scope.pop("extensions", None)
+        return Edge(self.transport, chunked, self.flow.write_paused, self.connections, self.app_state["drain"])
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self.scope is not None:
+            # It leads back here; without it nothing waits for the garbage collector.
+            self.scope.pop("extensions", None)
 
     def shutdown(self) -> None:
         super().shutdown()
@@ -73,11 +115,19 @@ def serve(settings: Settings, workers: int = 1) -> None:
         listening = socket.create_server((settings.host, settings.port), family=family, backlog=config.backlog)
     except OSError as error:
         raise SettingsError(f"cannot listen on HOST {settings.host}, PORT {settings.port}: {error.strerror}") from error
+    _bound(listening)
     listening.set_inheritable(True)
     if workers > 1:
         Multiprocess(config, sockets=[listening]).run()
     else:
         uvicorn.Server(config).run(sockets=[listening])
+
+
+def _bound(listening: socket.socket) -> None:
+    """Bounds what the kernel keeps for a reader that does not read, and how long; connections inherit it from the socket that accepts."""
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(SLOW_SECONDS * 1000))
 
 
 def _log_config() -> dict[str, object]:

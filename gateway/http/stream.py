@@ -14,7 +14,7 @@ from auth.principal import Principal
 from auth.token import TokenError, TokenMissing, Verifier
 from gateway.fanout.frame import FORMATS, Cursor
 from gateway.fanout.hub import Hub, Unavailable
-from gateway.fanout.sink import BufferSink
+from gateway.fanout.sink import Sink
 from gateway.fanout.subscriber import Subscriber
 from gateway.http import error
 from gateway.http.response import StreamResponse, headers_only, refusal
@@ -42,7 +42,11 @@ async def open_stream(request: Request) -> Response:
             cursor = await hub.earliest()
         except Unavailable:
             return refusal("unavailable", None)
-    subscriber = Subscriber(secrets.token_hex(8), principal, streams, BufferSink(), format)
+    connection = secrets.token_hex(8)
+
+    def subscriber(sink: Sink) -> Subscriber:
+        return Subscriber(connection, principal, streams, sink, format)
+
     return StreamResponse(hub, subscriber, cursor, "unknown-id" if text and cursor is None else None)
 
 

@@ -1,7 +1,11 @@
 """The spine: a committed row reaches a client, in order, once, and a broken connection resumes."""
 
+import pytest
+
 from tests.support.gateway import gateway, positions
 from tests.support.servers import Servers
+
+pytestmark = pytest.mark.usefixtures("way_out")
 
 
 async def test_committed_row_arrives(servers: Servers) -> None:

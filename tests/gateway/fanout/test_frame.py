@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.fanout import frame
-from gateway.fanout.frame import Cursor
+from gateway.fanout.frame import Cursor, Form
 from gateway.wire import Entry
 from tests.support.sse import CONTROL, parse
 
@@ -76,22 +76,31 @@ def test_any_text_is_an_id_or_none(text: str) -> None:
     assert cursor is None or [part.lstrip("0") for part in str(cursor).split("-")] == [part.lstrip("0") for part in text.split("-")]
 
 
+RAW = Form("raw", chunked=False)
+
+
 def test_frame_of_a_change() -> None:
     """A change is an event of its stream: id, event, data, each on one line, LF only, ended by a blank line."""
-    assert frame.encode(entry(), "raw") == b'id: k3f9-7\nevent: orders\ndata: {"a":1}\n\n'
+    assert frame.encode(entry(), RAW) == b'id: k3f9-7\nevent: orders\ndata: {"a":1}\n\n'
+
+
+def test_frame_is_a_chunk() -> None:
+    """On a connection that was handed over a frame is a chunk of HTTP/1.1: its length in hexadecimal, and it."""
+    plain = frame.encode(entry(), RAW)
+    assert frame.encode(entry(), Form("raw", chunked=True)) == f"{len(plain):x}\r\n".encode() + plain + b"\r\n"
 
 
 def test_frame_of_a_reset() -> None:
     """A reset from the log is the event `reset`, not one of the stream."""
-    assert parse(frame.encode(entry(b"{}", kind="reset"), "raw")[:-2], first=False).name == "reset"
+    assert parse(frame.encode(entry(b"{}", kind="reset"), RAW)[:-2], first=False).name == "reset"
 
 
 def test_frame_is_encoded_once() -> None:
     """A frame is made once for all who get it, except for the one whose position goes on."""
     one = entry()
-    assert frame.encode(one, "raw") is frame.encode(one, "raw")
-    assert frame.encode(one, "raw", more=True) == b'id: k3f9-7-orders\nevent: orders\ndata: {"a":1}\n\n'
-    assert frame.encode(one, "raw").startswith(b"id: k3f9-7\n")
+    assert frame.encode(one, RAW) is frame.encode(one, RAW)
+    assert frame.encode(one, RAW, more=True) == b'id: k3f9-7-orders\nevent: orders\ndata: {"a":1}\n\n'
+    assert frame.encode(one, RAW).startswith(b"id: k3f9-7\n")
 
 
 @given(

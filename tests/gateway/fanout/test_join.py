@@ -8,16 +8,18 @@ from dataclasses import dataclass
 
 import pytest
 
-from gateway.fanout.backlog import Backlog
-from gateway.fanout.sink import HIGH_WATER_BYTES, BufferSink
+from gateway.fanout.backlog import PAGE_BYTES, Backlog
+from gateway.fanout.sink import HIGH_WATER_BYTES
 from gateway.fanout.subscriber import State, Subscriber
 from gateway.wire import Entry
 from tests.gateway.fanout.manual import manual
 from tests.gateway.fanout.traffic import restless, writing
-from tests.support import sse
+from tests.support import sinks, sse
 from tests.support.gateway import Web, gateway, positions, token, until, web
 from tests.support.ledger import Reader, agreed, reading
 from tests.support.servers import Servers
+
+pytestmark = pytest.mark.usefixtures("way_out")
 
 
 async def _cut_and_resume(servers: Servers, seconds: float) -> tuple[Web, list[str], int]:
@@ -37,7 +39,7 @@ async def _cut_and_resume(servers: Servers, seconds: float) -> tuple[Web, list[s
 
 async def test_cut_and_resume(servers: Servers, pytestconfig: pytest.Config) -> None:
     """Under load, readers that are cut and resume at random moments, served from Redis, see exactly the log."""
-    seconds = 20 if pytestconfig.getoption("--long") else 8
+    seconds = 20 if pytestconfig.getoption("--long") else 6
     web, faults, changes = await _cut_and_resume(servers, seconds)
     assert faults == []
     assert changes > 50 * seconds
@@ -103,12 +105,12 @@ async def test_many_more_than_the_buffer_holds(servers: Servers) -> None:
 
 async def test_slow_reader(servers: Servers) -> None:
     """A reader that does not read costs a bounded buffer, delays nobody, and has every event once, in order, when it reads again."""
-    assert await _buffered_for_a_slow_reader(servers) < 2 * HIGH_WATER_BYTES
+    assert await _buffered_for_a_slow_reader(servers) < HIGH_WATER_BYTES + PAGE_BYTES
 
 
 async def test_control_slow_reader_without_bound(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a sink is never full, all that a slow reader does not take is kept in memory."""
-    monkeypatch.setattr(BufferSink, "full", False)
+    sinks.never_full(monkeypatch)
     assert await _buffered_for_a_slow_reader(servers) > 20 * HIGH_WATER_BYTES
 
 
@@ -123,8 +125,7 @@ async def _buffered_for_a_slow_reader(servers: Servers) -> int:
             async def watch() -> None:
                 nonlocal largest
                 while True:
-                    sinks = [each.sink for each in gateway.hub.subscribers if isinstance(each.sink, BufferSink)]
-                    largest = max(largest, *(sink._size for sink in sinks))
+                    largest = max(largest, *(sinks.waiting(each.sink) for each in gateway.hub.subscribers))
                     await asyncio.sleep(0)
 
             watching = asyncio.create_task(watch())

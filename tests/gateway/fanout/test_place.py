@@ -9,12 +9,14 @@ from gateway.fanout import hub as hubs
 from gateway.fanout import subscriber as subscribers
 from gateway.fanout.backlog import Backlog
 from gateway.fanout.meter import ENDINGS
-from gateway.fanout.sink import BufferSink
 from gateway.fanout.subscriber import State
 from tests.gateway.fanout.manual import Manual, manual
+from tests.support import sinks
 from tests.support.gateway import until, web
 from tests.support.ledger import Ledger, Reader, agreed, reading
 from tests.support.servers import Servers
+
+pytestmark = pytest.mark.usefixtures("way_out")
 
 BOTH = "bookings,provider-bookings"
 MINE = {"bookings-changes-9", "provider-bookings-changes-9"}
@@ -46,7 +48,7 @@ async def test_cut_between_two_events_of_one_position(servers: Servers) -> None:
 
 async def test_full_between_two_events_of_one_position(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that is full after the first of two events of one position gets the second when it has drained, and the first once."""
-    monkeypatch.setattr(BufferSink, "full", property(lambda sink: sink._size > 0))
+    sinks.full_after_each_write(monkeypatch)
     async with manual(servers) as bridge, web(servers) as gateway, reading([reader := Reader(gateway, BOTH, 9)]):
         await _serve_oneself(bridge)
         for _ in range(5):
@@ -116,7 +118,7 @@ async def test_ended_while_catching_up(servers: Servers, monkeypatch: pytest.Mon
             if moment == "reading":
                 monkeypatch.setattr(Backlog, "read", hold)
             else:
-                monkeypatch.setattr(BufferSink, "drained", hold)
+                sinks.replace_drained(monkeypatch, hold)
             subscriber.state = State.BEHIND
             await bridge.change()
             await held.wait()

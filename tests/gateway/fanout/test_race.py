@@ -9,14 +9,16 @@ from redis.asyncio.connection import AbstractConnection
 
 from gateway.fanout import hub as hubs
 from gateway.fanout.backlog import Backlog
-from gateway.fanout.sink import BufferSink
 from gateway.fanout.subscriber import State
 from gateway.fanout.tail import Tail
 from tests.gateway.fanout.manual import Manual, manual
+from tests.support import sinks
 from tests.support.gateway import until, web
 from tests.support.ledger import Reader, agreed, reading
 from tests.support.proxy import proxied
 from tests.support.servers import Servers
+
+pytestmark = pytest.mark.usefixtures("way_out")
 
 Meanwhile = Callable[[Any], Coroutine[Any, Any, None]]
 
@@ -76,7 +78,7 @@ async def test_join_after_failover_to_a_replica_that_was_behind(servers: Servers
     assert faults == []
 
 
-async def test_slow_reader_returns_while_redis_is_seeded_again(servers: Servers) -> None:
+async def test_slow_reader_returns_while_redis_is_seeded_again(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader that catches up from Redis in that moment misses nothing either."""
     async with manual(servers) as bridge, web(servers) as gateway:
         veteran = Reader(gateway, "bookings", 1)
@@ -84,14 +86,14 @@ async def test_slow_reader_returns_while_redis_is_seeded_again(servers: Servers)
             await bridge.change(5)
             await until(lambda: len(veteran.lines) == 5)
             (slow,) = gateway.hub.subscribers
-            assert isinstance(slow.sink, BufferSink)
+            drained = asyncio.Event()
+            sinks.replace_drained(monkeypatch, lambda _: drained.wait())
             slow.state = State.BEHIND
-            slow.sink._drained.clear()
             await bridge.change(25)
             await until(lambda: gateway.hub.position == 30)
             await bridge.redis.flushall()
             await bridge.publish_some(10)
-            slow.sink._drained.set()
+            drained.set()
             await until(lambda: slow.state is State.LIVE)
             await bridge.publish()
             await bridge.change()

@@ -17,7 +17,7 @@ def module_servers(run_servers: Servers) -> Iterator[Servers]:
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def web(module_servers: Servers) -> AsyncIterator[Web]:
+async def web(module_servers: Servers, way_out: str) -> AsyncIterator[Web]:
     """A bridge and a web process, for the module."""
     async with gateway(module_servers) as each:
         yield each

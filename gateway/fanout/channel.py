@@ -1,0 +1,59 @@
+"""⑦ One channel of this process: who listens, how far it is, and what has come since the last flush."""
+
+from gateway.fanout import frame
+from gateway.fanout.frame import Form
+from gateway.fanout.subscriber import Subscriber
+from gateway.wire import Entry
+
+
+class Channel:
+    """Who listens, and up to which position all of it was accepted.
+
+    `confirmed` once Redis has confirmed the subscription, `chained` once there is a position from which to continue.
+    `pending` has what was accepted and is still to be offered, in order.
+    """
+
+    __slots__ = ("chained", "confirmed", "empty_since", "pending", "position", "subscribers")
+
+    def __init__(self, position: int) -> None:
+        self.subscribers: set[Subscriber] = set()
+        self.pending: list[Entry] = []
+        self.position = position
+        self.confirmed = False
+        self.chained = False
+        self.empty_since = 0.0
+
+    def accept(self, entry: Entry) -> bool:
+        """Keeps an entry for the next flush; True if it is the first."""
+        self.position = max(self.position, entry.position)
+        self.chained = True
+        self.pending.append(entry)
+        return len(self.pending) == 1
+
+    def take(self) -> "Run":
+        """Hands out what is pending."""
+        run, self.pending = Run(self.pending), []
+        return run
+
+
+class Run:
+    """Consecutive entries of one channel. Their bytes are joined once, whatever the number of subscribers.
+
+    `shared` says that an entry has siblings: a connection with several streams may get its position twice.
+    """
+
+    __slots__ = ("_bytes", "entries", "first", "last", "shared")
+
+    def __init__(self, entries: list[Entry]) -> None:
+        self.entries = entries
+        self.first = entries[0].position
+        self.last = entries[-1].position
+        self.shared = any(len(entry.siblings) > 1 for entry in entries)
+        self._bytes: dict[Form, bytes] = {}
+
+    def encoded(self, form: Form) -> bytes:
+        """Returns the frames of all entries."""
+        data = self._bytes.get(form)
+        if data is None:
+            data = self._bytes[form] = b"".join([frame.encode(entry, form) for entry in self.entries])
+        return data
