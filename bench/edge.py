@@ -66,27 +66,27 @@ async def run(stack: Stack, scale: Scale, report: Report) -> None:
     for clients in scale.edge_clients:
         report.say(f"{clients:,} connections")
         async with AsyncExitStack() as later:
-            # A bridge gives Redis a log to go on from. Then it goes, and the log is fed by hand.
+            # A bridge beats while they connect. Then it goes, and the log is fed by hand.
             async with stack.bridge("never"):
                 web = await later.enter_async_context(stack.web())
-            process.pin(web.pid, 0)
-            feeder = Feeder(stack.redis)
-            await feeder.begin()
-            before, memory = process.cpu_seconds(web.pid), process.memory_mb(web.pid)
-            async with Crowd.open(stack, web, clients) as crowd:
+                process.pin(web.pid, 0)
+                before, memory = process.cpu_seconds(web.pid), process.memory_mb(web.pid)
+                crowd = await later.enter_async_context(Crowd.open(stack, web, clients))
                 connect = (process.cpu_seconds(web.pid) - before) / clients
                 await asyncio.sleep(_SETTLE_SECONDS)
-                idles.append(
-                    (
-                        f"{clients:,}",
-                        f"{connect * 1e6:,.0f}",
-                        f"{clients / crowd.connecting:,.0f}",
-                        f"{(process.memory_mb(web.pid) - memory) * 1024 / clients:.1f}",
-                    )
+            feeder = Feeder(stack.redis)
+            await feeder.begin()
+            idles.append(
+                (
+                    f"{clients:,}",
+                    f"{connect * 1e6:,.0f}",
+                    f"{clients / crowd.connecting:,.0f}",
+                    f"{(process.memory_mb(web.pid) - memory) * 1024 / clients:.1f}",
                 )
-                for name, at_once in (("trickle", 1), ("burst", _BURST)):
-                    report.say(f"{clients:,} connections, {name}")
-                    costs.append((f"{clients:,}, {name}", *await _deliver(feeder, crowd, web, clients, at_once, scale.edge_seconds)))
+            )
+            for name, at_once in (("trickle", 1), ("burst", _BURST)):
+                report.say(f"{clients:,} connections, {name}")
+                costs.append((f"{clients:,}, {name}", *await _deliver(feeder, crowd, web, clients, at_once, scale.edge_seconds)))
         await stack.redis.flushall()
     report.table("Edge: connections that listen", ("connections", "CPU µs to connect", "connects/s", "KB each"), idles)
     report.table(

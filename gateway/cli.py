@@ -17,7 +17,7 @@ from rich.console import Console
 
 import sql
 from auth.token import ROLES, TokenError, sign
-from gateway import demo, doctor, embedded, follow, log, migrator, runner
+from gateway import demo, doctor, embedded, follow, garbage, log, migrator, runner
 from gateway.bridge.bridge import Bridge, NotMigrated, run_until
 from gateway.bridge.listener import PostgresUnreachable, connect
 from gateway.migrator import MigrateError, Plan
@@ -155,6 +155,7 @@ def bridge() -> None:
     settings = _settings()
     database_url, redis_url = _addresses(settings, "DATABASE_URL", "REDIS_URL")
     each = Bridge(database_url, redis_url, notify=settings.notify, keep=settings.retention, log_entries=settings.backlog_entries)
+    garbage.collect_rarely()
     runner.loop(_until_signal(lambda stop: run_until(each, stop)))
 
 

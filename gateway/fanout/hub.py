@@ -15,13 +15,14 @@ from functools import partial
 import structlog
 
 from gateway.fanout import frame
-from gateway.fanout.backlog import Backlog, BacklogUnavailable, Page
+from gateway.fanout.backlog import Backlog, BacklogUnavailable, Head, Page
 from gateway.fanout.channel import Channel
 from gateway.fanout.frame import Cursor
 from gateway.fanout.meter import Meter
 from gateway.fanout.subscriber import State, Subscriber
 from gateway.fanout.tail import Tail
 from gateway.fanout.ticker import Ticker, iso
+from gateway.fanout.together import Together
 from gateway.wire import Beat, Entry
 
 _REPAIR_CHANNELS = 200
@@ -56,6 +57,7 @@ class Hub:
         self._channels: dict[str, Channel] = {}
         self._subscribers: set[Subscriber] = set()
         self._pending: list[Channel] = []
+        self._together = Together()
         self._catching_up: dict[Subscriber, asyncio.Task[None]] = {}
 
     @property
@@ -86,19 +88,33 @@ class Hub:
         subscriber.ends_at = time.monotonic() + self._max_age_seconds * random.uniform(0.9, 1.1)
         self._meter.connected(subscriber)
         self._ticker.add(subscriber)
-        self._work(subscriber, partial(self._join, subscriber, wanted, fault))
+        if wanted is None and fault is None and self._hears(subscriber.channels):
+            # Nothing to ask and nothing to wait for.
+            self._attach(subscriber)
+            self._begin_fresh(subscriber, Cursor(self.epoch, self.position))
+            subscriber.state = State.LIVE
+        else:
+            self._work(subscriber, partial(self._join, subscriber, wanted, fault))
+
+    def _hears(self, channels: Iterable[str]) -> bool:
+        """Whether whatever these channels had up to now has come, on the tail's one connection, and what follows will."""
+        return self.tail.connected and all(name in self._channels and self._channels[name].chained for name in channels)
+
+    def _attach(self, subscriber: Subscriber) -> None:
+        for name in subscriber.channels:
+            channel = self._channels.get(name)
+            if channel is None:
+                channel = self._channels[name] = Channel(self.position)
+            channel.subscribers.add(subscriber)
 
     async def _join(self, subscriber: Subscriber, wanted: Cursor | None, fault: str | None) -> None:
         """Subscribes, says `ready`, replays what lies after `wanted`, and goes on until the subscriber is live."""
         try:
             async with asyncio.timeout(_JOIN_SECONDS):
+                self._attach(subscriber)
                 for name in subscriber.channels:
-                    channel = self._channels.get(name)
-                    if channel is None:
-                        channel = self._channels[name] = Channel(self.position)
-                    channel.subscribers.add(subscriber)
                     await self.tail.listen(name)
-                    channel.confirmed = True
+                    self._channels[name].confirmed = True
                 page = await self._first_page(subscriber, wanted, fault)
         except (TimeoutError, BacklogUnavailable):
             self.end(subscriber, "unavailable", retry_ms=random.randint(2000, 8000))
@@ -108,28 +124,44 @@ class Hub:
 
     async def _first_page(self, subscriber: Subscriber, wanted: Cursor | None, fault: str | None) -> Page:
         subscriber.begin_page()
-        known = self.position
         if wanted is not None:
             subscriber.start(wanted)
-            page = await self._backlog.read(subscriber.channels, wanted.epoch, subscriber.position, known=known)
+            page = await self._page(subscriber)
             if page.lost is None:
                 self._ready(subscriber, "resumed", wanted)
                 self._meter.resumed(page.source)
                 return page
             fault = page.lost
-        start = await self._end_of_log(known)
-        self._ready(subscriber, "reset" if fault else "fresh", start)
+        start = await self._now(subscriber)
         if fault:
+            self._ready(subscriber, "reset", start)
             self._reset(subscriber, start, fault)
         else:
-            subscriber.start(start)
-            self._meter.resumed("fresh")
+            self._begin_fresh(subscriber, start)
         return Page(start.epoch, (), start.position, False, "redis")
 
-    async def _end_of_log(self, known: int) -> Cursor:
-        """Returns the newest position, and never one below `known`, which this process has offered already."""
-        head = await self._backlog.head()
+    def _begin_fresh(self, subscriber: Subscriber, start: Cursor) -> None:
+        self._ready(subscriber, "fresh", start)
+        subscriber.start(start)
+        self._meter.resumed("fresh")
+
+    async def _now(self, subscriber: Subscriber) -> Cursor:
+        """Returns a position from which a subscriber can go on: nothing after it has been missed on any of its channels."""
+        if self._hears(subscriber.channels):
+            return Cursor(self.epoch, self.position)
+        known = self.position
+        head: Head = await self._together.ask("head", self._backlog.head)
         return Cursor(head.epoch, max(head.position, known) if head.epoch == self.epoch else head.position)
+
+    async def _page(self, subscriber: Subscriber) -> Page:
+        """Returns what a subscriber's channels have after its position, from a log that reaches to where this process is at least."""
+        channels, epoch, after = subscriber.channels, subscriber.epoch, subscriber.position
+
+        async def read() -> Page:
+            return await self._backlog.read(channels, epoch, after, known=self.position)
+
+        page: Page = await self._together.ask((channels, epoch, after), read)
+        return page
 
     def _take(self, subscriber: Subscriber, page: Page) -> None:
         """Writes a page, and what came live meanwhile; who has read the end of an epoch that is over is told so."""
@@ -360,10 +392,9 @@ class Hub:
             if subscriber.state not in (State.BEHIND, State.CATCHING_UP):
                 return
             subscriber.begin_page()
-            known = self.position
-            page = await self._backlog.read(subscriber.channels, subscriber.epoch, subscriber.position, known=known)
+            page = await self._page(subscriber)
             if page.lost:
-                self._reset(subscriber, await self._end_of_log(known), page.lost)
+                self._reset(subscriber, await self._now(subscriber), page.lost)
             else:
                 self._take(subscriber, page)
 

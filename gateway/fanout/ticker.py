@@ -5,7 +5,6 @@
 
 import asyncio
 import time
-from datetime import UTC, datetime
 from typing import Protocol
 
 from gateway.fanout import frame
@@ -102,4 +101,4 @@ class Ticker:
 
 def iso(seconds: float) -> str:
     """Writes seconds since 1970 as RFC 3339, in UTC."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -8,6 +8,7 @@
 import asyncio
 from collections.abc import Callable
 
+from gateway.fanout.frame import Cursor
 from gateway.fanout.hub import Hub
 from gateway.fanout.subscriber import Subscriber
 
@@ -19,15 +20,23 @@ _GOODBYE_SECONDS = 5.0
 class Edge(asyncio.Protocol):
     """An open stream: uvicorn's protocol for the connection, and the subscriber's sink.
 
-    `connections` is uvicorn's set of open ones; `on_shutdown` is called when the server ends.
+    `head` is what is to be written before anything else; `connections` is uvicorn's set of open ones; `on_shutdown` is called
+    when the server ends.
     """
 
-    __slots__ = ("_connections", "_drained", "_hub", "_on_shutdown", "_subscriber", "_transport", "chunked", "full")
+    __slots__ = ("_connections", "_drained", "_head", "_hub", "_on_shutdown", "_subscriber", "_transport", "chunked", "full")
 
     def __init__(
-        self, transport: asyncio.Transport, chunked: bool, full: bool, connections: set[object], on_shutdown: Callable[[], None]
+        self,
+        transport: asyncio.Transport,
+        head: bytes,
+        chunked: bool,
+        full: bool,
+        connections: set[object],
+        on_shutdown: Callable[[], None],
     ) -> None:
         self._transport = transport
+        self._head = head
         self.chunked = chunked
         self.full = full
         self._connections = connections
@@ -39,14 +48,20 @@ class Edge(asyncio.Protocol):
         transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
         transport.set_protocol(self)
 
-    def serve(self, hub: Hub, subscriber: Subscriber) -> None:
-        """Tells the hub when the connection ends."""
+    def serve(self, hub: Hub, subscriber: Subscriber, wanted: Cursor | None, fault: str | None) -> None:
+        """Lets a subscriber of this connection enter the hub, and leave it when the connection ends."""
         self._hub, self._subscriber = hub, subscriber
+        hub.enter(subscriber, wanted, fault)
+        if self._head:
+            # What comes first takes a while.
+            self.write(b"")
 
     # As a sink
 
     def write(self, data: bytes) -> None:
         if not self._transport.is_closing():
+            if self._head:
+                data, self._head = self._head + data, b""
             self._transport.write(data)
 
     def close(self) -> None:

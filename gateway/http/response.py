@@ -29,13 +29,13 @@ HAND_OVER = "rowcast.hand_over"
 class Edge(Sink, Protocol):
     """A connection that was handed over."""
 
-    def serve(self, hub: Hub, subscriber: Subscriber) -> None: ...
+    def serve(self, hub: Hub, subscriber: Subscriber, wanted: Cursor | None, fault: str | None) -> None: ...
 
 
 HandOver = Callable[[Callable[[], Awaitable[None]]], Awaitable[Edge | None]]
 
 
-class StreamResponse(EventSourceResponse):
+class StreamResponse(Response):
     """Lets a subscriber enter the hub when its head is sent; it leaves when the connection ends.
 
     Where the server offers it, the connection itself becomes the subscriber's sink, and the ASGI call is over. Elsewhere
@@ -44,21 +44,24 @@ class StreamResponse(EventSourceResponse):
 
     def __init__(self, hub: Hub, make: Callable[[Sink], Subscriber], cursor: Cursor | None, fault: str | None) -> None:
         self._hub, self._make, self._cursor, self._fault = hub, make, cursor, fault
-        super().__init__(self._frames(), headers=HEADERS, ping=0, sep="\n", send_timeout=SLOW_SECONDS)
+        super().__init__(headers=HEADERS)
+        del self.headers["content-length"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         hand_over: HandOver | None = (scope.get("extensions") or {}).get(HAND_OVER)
         if hand_over is None:
-            await super().__call__(scope, receive, send)
+            await self._send(scope, receive, send)
             return
         head = _Head(send)
         edge = await hand_over(partial(head.send, {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}))
         if edge is None:
-            await super().__call__(scope, receive, head.send)
+            await self._send(scope, receive, head.send)
             return
-        subscriber = self._make(edge)
-        edge.serve(self._hub, subscriber)
-        self._hub.enter(subscriber, self._cursor, self._fault)
+        edge.serve(self._hub, self._make(edge), self._cursor, self._fault)
+
+    async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = EventSourceResponse(self._frames(), headers=HEADERS, ping=0, sep="\n", send_timeout=SLOW_SECONDS)
+        await response(scope, receive, send)
 
     async def _frames(self) -> AsyncIterator[bytes]:
         sink = BufferSink()

@@ -4,7 +4,7 @@
 - An unknown id is never an error and never silence: it is a `reset`.
 """
 
-import secrets
+import random
 from collections.abc import Sequence
 
 from starlette.requests import Request
@@ -42,7 +42,8 @@ async def open_stream(request: Request) -> Response:
             cursor = await hub.earliest()
         except Unavailable:
             return refusal("unavailable", None)
-    connection = secrets.token_hex(8)
+    # A name, no secret: nothing can be done with it alone.
+    connection = f"{random.getrandbits(64):016x}"
 
     def subscriber(sink: Sink) -> Subscriber:
         return Subscriber(connection, principal, streams, sink, format)
@@ -100,6 +101,8 @@ def _wanted(catalog: Catalog, path: str, principal: Principal) -> Sequence[Strea
 
 
 def _format(request: Request) -> str:
+    if not request.scope["query_string"]:
+        return "raw"
     if unknown := [name for name in request.query_params if name not in _PARAMETERS]:
         raise error.Malformed(f"unknown parameter {unknown[0][:40]!r}")
     format = request.query_params.get("format", "raw")
@@ -110,5 +113,6 @@ def _format(request: Request) -> str:
 
 def _last_event_id(request: Request) -> str:
     """Returns what the client came with: the header wins, an empty one is none."""
-    query = request.query_params
-    return request.headers.get("last-event-id") or query.get("lastEventId") or query.get("last_event_id") or ""
+    if (header := request.headers.get("last-event-id")) or not request.scope["query_string"]:
+        return header or ""
+    return request.query_params.get("lastEventId") or request.query_params.get("last_event_id") or ""
