@@ -1,6 +1,6 @@
 """Many clients, a process of its own: opens streams, reads them with epoll, and counts events without parsing them.
 
-Reads one line of JSON from stdin: port, path, tokens (one for all, or one each), clients. Says `{"ready": n, "seconds": s}`, then
+Reads one line of JSON from stdin: port, path, token, clients, ready (what a stream says first). Says `{"ready": n, "seconds": s}`, then
 for each further line on stdin what arrived since the last: `{"events", "delays", "busy"}`. Delays are those of a few clients, in
 seconds since the time that stands in the event; busy is its own CPU time. Times are of the monotonic clock, which processes share.
 """
@@ -16,7 +16,7 @@ import orjson
 
 _SAMPLED = 50
 _AT_ONCE = 200
-_EVENT = b"\nevent: bench\n"
+_EVENT = b"event: bench\n"
 _TIME = b'"at":'
 
 
@@ -28,6 +28,7 @@ class Crowd:
         self._epoll = select.epoll()
         self._sockets: dict[int, socket.socket] = {}
         self._sampled: set[int] = set()
+        self._first = str(config["ready"]).encode()
         self._ready: set[int] = set()
         self.events = 0
         self.ended = 0
@@ -35,11 +36,14 @@ class Crowd:
 
     def open(self) -> None:
         """Opens all, a bounded number at once, and returns when each is ready."""
-        tokens, count = self._config["tokens"], self._config["clients"]
+        count = self._config["clients"]
+        head = (
+            f"GET {self._config['path']} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n"
+            f"Authorization: Bearer {self._config['token']}\r\n\r\n"
+        ).encode()
         for number in range(count):
             each = socket.create_connection(("127.0.0.1", self._config["port"]))
-            token = tokens[number % len(tokens)]
-            each.sendall(f"GET {self._config['path']} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
+            each.sendall(head)
             each.setblocking(False)
             self._sockets[each.fileno()] = each
             if number % max(1, count // _SAMPLED) == 0:
@@ -66,7 +70,7 @@ class Crowd:
                 self.ended += 1
                 self._epoll.unregister(descriptor)
                 continue
-            if descriptor not in self._ready and b"event: ready" in data:
+            if descriptor not in self._ready and self._first in data:
                 self._ready.add(descriptor)
             found = data.count(_EVENT)
             self.events += found

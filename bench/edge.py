@@ -1,35 +1,84 @@
-"""⑤–⑨ What an open connection costs the web process, and an event on each of them: thousands of clients, fed through Redis."""
+"""⑤–⑨ What an open connection costs the web process, and an event on each of them: thousands of clients on one channel.
+
+Each server has one core and the clients have the other. Rowcast is fed through Redis, as by its bridge; Nchan by HTTP.
+"""
 
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from bench import process
+from bench import nchan, process
 from bench.declaration import booking
 from bench.feeder import Feeder
+from bench.nchan import Nchan
 from bench.process import BenchError
 from bench.report import Report, milliseconds, percentile
 from bench.scale import Scale
-from bench.stack import Stack, Web
+from bench.stack import Stack
 
 _PADDING = 120
 """Makes an event of about 200 bytes."""
 _TRICKLE = 50_000
+"""Deliveries a second that are asked for: less than any of the servers can do."""
 _BURST = 100
 _SETTLE_SECONDS = 1.0
+_LATE_SECONDS = 20.0
+_READY_SECONDS = 120.0
+_READY = "event: ready"
+PATH = f"/streams/{booking.name}"
+
+Publish = Callable[[int], Awaitable[None]]
+"""Publishes so many events at once."""
+ROWCAST = "Rowcast"
+
+
+@dataclass
+class Server:
+    """What is measured."""
+
+    name: str
+    pid: int
+    port: int
+    ready: str
+
+
+@dataclass
+class Idle:
+    """What connections cost that only listen: CPU seconds and elapsed seconds to connect, resident bytes, each."""
+
+    cpu: float
+    elapsed: float
+    memory: float
+
+
+@dataclass
+class Cost:
+    """What events cost."""
+
+    deliveries: int
+    seconds: float
+    cpu: float
+    delays: list[float]
+    clients_cpu: float
+
+
+Begun = tuple[Server, Callable[[], Awaitable[Publish]]]
+"""A server, and what makes it ready to be published to."""
+Peer = AbstractAsyncContextManager[Begun]
 
 
 class Crowd:
     """The clients' process, asked from here."""
 
-    def __init__(self, child: asyncio.subprocess.Process, connecting: float) -> None:
+    def __init__(self, child: asyncio.subprocess.Process, seconds: float) -> None:
         self._child = child
-        self.connecting = connecting
+        self.seconds = seconds
 
     async def ask(self) -> dict[str, Any]:
         """Returns what has arrived since it was asked before."""
@@ -43,93 +92,153 @@ class Crowd:
 
     @staticmethod
     @asynccontextmanager
-    async def open(stack: Stack, web: Web, clients: int) -> AsyncIterator["Crowd"]:
+    async def open(stack: Stack, server: Server, clients: int) -> AsyncIterator["Crowd"]:
         command = [sys.executable, "-m", "bench.crowd"]
-        log = stack.directory / "crowd.log"
-        async with process.started(command, stack.environment(), stack.directory, log, talks=True) as child:
+        async with process.started(command, stack.environment(), stack.directory, stack.directory / "crowd.log", talks=True) as child:
             assert child.stdin is not None
             assert child.stdout is not None
             process.pin(child.pid, 1)
-            config = {"port": web.port, "path": f"/streams/{booking.name}", "tokens": [stack.token()], "clients": clients}
+            config = {"port": server.port, "path": PATH, "token": stack.token(), "clients": clients, "ready": server.ready}
             child.stdin.write(orjson.dumps(config) + b"\n")
-            async with asyncio.timeout(120):
-                line = await child.stdout.readline()
+            try:
+                async with asyncio.timeout(_READY_SECONDS):
+                    line = await child.stdout.readline()
+            except TimeoutError:
+                line = b""
             if not line:
-                raise BenchError(f"the clients are not ready: {(await child.stderr.read()).decode()[-500:] if child.stderr else ''}")
+                raise BenchError(f"{server.name}: the clients have not become ready, see {stack.directory / 'crowd.log'}")
             yield Crowd(child, orjson.loads(line)["seconds"])
             child.stdin.close()
 
 
 async def run(stack: Stack, scale: Scale, report: Report) -> None:
-    """Opens more and more connections on one channel, and lets events trickle, then burst."""
-    costs, idles = [], []
+    """Opens more and more connections on one channel of each server, and lets events trickle, then burst."""
+    idle: dict[tuple[int, str], Idle] = {}
+    cost: dict[tuple[int, str, str], Cost] = {}
+    peers: list[Callable[[Stack], Peer]] = [_rowcast, _plain, *([_nchan] if nchan.installed() else [])]
     for clients in scale.edge_clients:
-        report.say(f"{clients:,} connections")
-        async with AsyncExitStack() as later:
-            # A bridge beats while they connect. Then it goes, and the log is fed by hand.
-            async with stack.bridge("never"):
-                web = await later.enter_async_context(stack.web())
-                process.pin(web.pid, 0)
-                before, memory = process.cpu_seconds(web.pid), process.memory_mb(web.pid)
-                crowd = await later.enter_async_context(Crowd.open(stack, web, clients))
-                connect = (process.cpu_seconds(web.pid) - before) / clients
-                await asyncio.sleep(_SETTLE_SECONDS)
-            feeder = Feeder(stack.redis)
+        for peer in peers:
+            async with peer(stack) as (server, begin):
+                process.pin(server.pid, 0)
+                report.say(f"{server.name}: {clients:,} connections")
+                cpu, memory = process.cpu_seconds(server.pid), process.memory_mb(server.pid)
+                async with Crowd.open(stack, server, clients) as crowd:
+                    cpu = process.cpu_seconds(server.pid) - cpu
+                    await asyncio.sleep(_SETTLE_SECONDS)
+                    memory = process.memory_mb(server.pid) - memory
+                    idle[clients, server.name] = Idle(cpu / clients, crowd.seconds / clients, memory * 2**20 / clients)
+                    publish = await begin()
+                    for name, at_once in (("trickle", 1), ("burst", _BURST)):
+                        report.say(f"{server.name}: {clients:,} connections, {name}")
+                        cost[clients, name, server.name] = await _deliver(publish, crowd, server, clients, at_once, scale.edge_seconds)
+    _tables(report, idle, cost)
+
+
+@asynccontextmanager
+async def _rowcast(stack: Stack, name: str = ROWCAST, module: str = "gateway") -> AsyncIterator[Begun]:
+    async with AsyncExitStack() as bridge:
+        # A bridge beats while they connect. Then it goes, and the log is fed by hand.
+        await bridge.enter_async_context(stack.bridge("never"))
+        feeder = Feeder(stack.redis)
+
+        async def publish(count: int) -> None:
+            await feeder.feed(booking.name, ["bench-changes"] * count, _PADDING)
+
+        async def begin() -> Publish:
+            await bridge.aclose()
             await feeder.begin()
-            idles.append(
-                (
-                    f"{clients:,}",
-                    f"{connect * 1e6:,.0f}",
-                    f"{clients / crowd.connecting:,.0f}",
-                    f"{(process.memory_mb(web.pid) - memory) * 1024 / clients:.1f}",
-                )
-            )
-            for name, at_once in (("trickle", 1), ("burst", _BURST)):
-                report.say(f"{clients:,} connections, {name}")
-                costs.append((f"{clients:,}, {name}", *await _deliver(feeder, crowd, web, clients, at_once, scale.edge_seconds)))
-        await stack.redis.flushall()
-    report.table("Edge: connections that listen", ("connections", "CPU µs to connect", "connects/s", "KB each"), idles)
-    report.table(
-        "Edge: events of 200 bytes on one channel",
-        ("connections", "deliveries", "deliveries/s", "CPU µs each", "p50 ms", "p99 ms", "web", "clients"),
-        costs,
-        ("web and clients: % of the core that each is pinned to. Trickle is paced, burst is as fast as it goes.",),
-    )
+            return publish
+
+        async with stack.web(module) as web:
+            yield Server(name, web.pid, web.port, _READY), begin
+    await stack.redis.flushall()
 
 
-async def _deliver(feeder: Feeder, crowd: Crowd, web: Web, clients: int, at_once: int, seconds: float) -> Sequence[str]:
-    """Publishes, paced if one at a time, else whenever the last have arrived; returns the figures."""
+def _plain(stack: Stack) -> Peer:
+    return _rowcast(stack, "its app on sse-starlette", "bench.plain")
+
+
+@asynccontextmanager
+async def _nchan(stack: Stack) -> AsyncIterator[Begun]:
+    async with Nchan.running(stack) as server:
+
+        async def publish(count: int) -> None:
+            await server.publish([b'{"at":%.6f,"padding":"%b"}' % (time.monotonic(), b"x" * _PADDING)] * count)
+
+        async def begin() -> Publish:
+            return publish
+
+        yield Server("Nchan", server.pid, server.port, Nchan.READY), begin
+
+
+async def _deliver(publish: Publish, crowd: Crowd, server: Server, clients: int, at_once: int, seconds: float) -> Cost:
+    """Publishes, paced if one at a time, else whenever the last have arrived."""
     pause = clients / _TRICKLE if at_once == 1 else 0.0
-    begun = await crowd.ask()
-    cpu, started = process.cpu_seconds(web.pid), time.monotonic()
+    before = await crowd.ask()
+    cpu, started = process.cpu_seconds(server.pid), time.monotonic()
     sent = arrived = 0
     delays: list[float] = []
+    said = before
+
+    async def until(expected: int) -> None:
+        nonlocal arrived, said
+        deadline = time.monotonic() + _LATE_SECONDS
+        while arrived < expected and time.monotonic() < deadline:
+            said = await crowd.ask()
+            arrived += said["events"]
+            delays.extend(said["delays"])
+            await asyncio.sleep(0.001)
+
     while time.monotonic() - started < seconds:
-        await feeder.feed(booking.name, ["bench-changes"] * at_once, _PADDING)
+        await publish(at_once)
         sent += at_once * clients
         if pause:
             await asyncio.sleep(max(0.0, started + pause * sent / clients - time.monotonic()))
-        while not pause and arrived < sent:
-            said = await crowd.ask()
-            arrived += said["events"]
-            delays += said["delays"]
-            await asyncio.sleep(0.001)
-    deadline = time.monotonic() + 20
-    while arrived < sent and time.monotonic() < deadline:
-        said = await crowd.ask()
-        arrived += said["events"]
-        delays += said["delays"]
-        await asyncio.sleep(0.01)
+        else:
+            await until(sent)
+    await until(sent)
     took = time.monotonic() - started
-    used = process.cpu_seconds(web.pid) - cpu
     if arrived != sent:
-        raise BenchError(f"{sent:,} deliveries were expected, {arrived:,} arrived")
-    return (
-        f"{arrived:,}",
-        f"{arrived / took:,.0f}",
-        f"{used / arrived * 1e6:,.2f}",
-        milliseconds(percentile(delays, 0.5)),
-        milliseconds(percentile(delays, 0.99)),
-        f"{used / took:.0%}",
-        f"{(said['busy'] - begun['busy']) / took:.0%}",
+        raise BenchError(f"{server.name}: {sent:,} deliveries were expected, {arrived:,} arrived")
+    return Cost(arrived, took, process.cpu_seconds(server.pid) - cpu, delays, said["busy"] - before["busy"])
+
+
+def _tables(report: Report, idle: dict[tuple[int, str], Idle], cost: dict[tuple[int, str, str], Cost]) -> None:
+    report.table(
+        "Edge: connections that listen",
+        ("connections", "server", "CPU µs to connect", "connects/s", "KB each", "÷ Rowcast"),
+        [
+            (
+                f"{clients:,}",
+                name,
+                f"{each.cpu * 1e6:,.0f}",
+                f"{1 / each.elapsed:,.0f}",
+                f"{each.memory / 1024:.1f}",
+                f"{each.memory / idle[clients, ROWCAST].memory:.2f}",
+            )
+            for (clients, name), each in idle.items()
+        ],
+        ("Rowcast verifies a token for each connection (HS256), Nchan verifies nothing. ÷ Rowcast: memory.",),
+    )
+    report.table(
+        "Edge: events of 200 bytes on one channel",
+        ("connections", "server", "CPU µs each", "÷ Rowcast", "deliveries/s", "p50 ms", "p99 ms", "its core", "clients' core"),
+        [
+            (
+                f"{clients:,}, {kind}",
+                name,
+                f"{each.cpu / each.deliveries * 1e6:,.2f}",
+                f"{each.cpu / each.deliveries / (ours := cost[clients, kind, ROWCAST]).cpu * ours.deliveries:.2f}",
+                f"{each.deliveries / each.seconds:,.0f}",
+                milliseconds(percentile(each.delays, 0.5)),
+                milliseconds(percentile(each.delays, 0.99)),
+                f"{each.cpu / each.seconds:.0%}",
+                f"{each.clients_cpu / each.seconds:.0%}",
+            )
+            for (clients, kind, name), each in cost.items()
+        ],
+        (
+            f"Trickle is paced at {_TRICKLE:,} deliveries/s, burst is {_BURST} events at once, whenever the last have arrived.",
+            "Where the clients' core is near 100% the clients are the bottleneck, and the delays are theirs.",
+        ),
     )

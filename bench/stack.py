@@ -107,12 +107,11 @@ class Stack:
             yield child.pid
 
     @asynccontextmanager
-    async def web(self) -> AsyncIterator[Web]:
+    async def web(self, module: str = "gateway") -> AsyncIterator[Web]:
         """Runs a web process, and yields when it is ready and has heard the bridge."""
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = int(free.getsockname()[1])
+        port = free_port()
         log = self.directory / "web.log"
-        command = [sys.executable, "-m", "gateway", "web"]
+        command = [sys.executable, "-m", module, "web"]
         env = self.environment(PORT=str(port), HOST="127.0.0.1", ROWCAST_DRAIN="1s")
 
         async def ready() -> bool:
@@ -154,6 +153,12 @@ class Stack:
 
         if not await process.until(ended_or_so, _READY_SECONDS) or child.returncode is not None:
             raise BenchError(f"a process has not become ready within {_READY_SECONDS:.0f} s; {_last_lines(log)}")
+
+
+def free_port() -> int:
+    """Returns a port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
 
 
 def _last_lines(log: Path) -> str:

@@ -9,7 +9,8 @@ from gateway.wire import Entry
 class Channel:
     """Who listens, and up to which position all of it was accepted.
 
-    `confirmed` once Redis has confirmed the subscription, `chained` once there is a position from which to continue.
+    `confirmed` once Redis has confirmed the subscription, `chained` once there is a position from which to continue: never before
+    it is confirmed, for what is published until then does not come.
     `pending` has what was accepted and is still to be offered, in order.
     """
 
@@ -25,10 +26,14 @@ class Channel:
 
     def accept(self, entry: Entry) -> bool:
         """Keeps an entry for the next flush; True if it is the first."""
-        self.position = max(self.position, entry.position)
-        self.chained = True
+        self.reach(entry.position)
         self.pending.append(entry)
         return len(self.pending) == 1
+
+    def reach(self, position: int) -> None:
+        """Takes note that nothing is missing up to a position."""
+        self.position = max(self.position, position)
+        self.chained = self.confirmed
 
     def take(self) -> "Run":
         """Hands out what is pending."""
@@ -37,23 +42,21 @@ class Channel:
 
 
 class Run:
-    """Consecutive entries of one channel. Their bytes are joined once, whatever the number of subscribers.
+    """Consecutive entries of one channel. Their bytes are joined once, whatever the number of subscribers: `encoded`, by form.
 
     `shared` says that an entry has siblings: a connection with several streams may get its position twice.
     """
 
-    __slots__ = ("_bytes", "entries", "first", "last", "shared")
+    __slots__ = ("encoded", "entries", "first", "last", "shared")
 
     def __init__(self, entries: list[Entry]) -> None:
         self.entries = entries
         self.first = entries[0].position
         self.last = entries[-1].position
         self.shared = any(len(entry.siblings) > 1 for entry in entries)
-        self._bytes: dict[Form, bytes] = {}
+        self.encoded: dict[Form, bytes] = {}
 
-    def encoded(self, form: Form) -> bytes:
-        """Returns the frames of all entries."""
-        data = self._bytes.get(form)
-        if data is None:
-            data = self._bytes[form] = b"".join([frame.encode(entry, form) for entry in self.entries])
+    def encode(self, form: Form) -> bytes:
+        """Joins the frames of all entries, and keeps them."""
+        data = self.encoded[form] = b"".join([frame.encode(entry, form) for entry in self.entries])
         return data

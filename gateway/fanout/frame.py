@@ -9,23 +9,38 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from enum import Enum
+from typing import Any
 
 import orjson
 
 from gateway.wire import Entry
 
 HEARTBEAT = b":\n"
-FORMATS = frozenset({"raw"})
 
 _ID = re.compile(r"([0-9a-z]{4,16})-([0-9]{1,18})(?:-([a-z][a-z-]{0,30}))?")
 
 
-class Form(NamedTuple):
+class Form(Enum):
     """How a connection gets its events: in which format, and whether each is to be a chunk of its own."""
 
-    format: str
-    chunked: bool
+    RAW = ("raw", False)
+    RAW_CHUNKED = ("raw", True)
+
+    def __init__(self, format: str, chunked: bool) -> None:
+        self.format = format
+        self.chunked = chunked
+
+    @staticmethod
+    def of(format: str, chunked: bool) -> "Form":
+        """Returns the form of a known format."""
+        return next(form for form in Form if (form.format, form.chunked) == (format, chunked))
+
+    # By identity, which a look-up for each event of each subscriber is quicker with.
+    __hash__ = object.__hash__
+
+
+FORMATS = frozenset(form.format for form in Form)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Protocol
 
@@ -35,7 +35,9 @@ class Run(Protocol):
     def last(self) -> int: ...
     @property
     def shared(self) -> bool: ...
-    def encoded(self, form: Form) -> bytes: ...
+    @property
+    def encoded(self) -> Mapping[Form, bytes]: ...
+    def encode(self, form: Form) -> bytes: ...
 
 
 class State(Enum):
@@ -80,7 +82,7 @@ class Subscriber:
         self.streams = streams
         self.channels = tuple(channel for stream in streams for channel in stream.channels(principal))
         self.sink = sink
-        self.form = Form(format, sink.chunked)
+        self.form = Form.of(format, sink.chunked)
         self.reason = "gone"
         self.state = State.CATCHING_UP
         self.epoch = "none"
@@ -109,17 +111,19 @@ class Subscriber:
         self.position = self.through = cursor.position - (1 if cursor.stream else 0)
         self._skip = cursor if cursor.stream else None
 
-    def take(self, run: Run) -> None:
-        """Takes what one channel brought at once: in one write where nothing else is to be looked at."""
+    def take(self, run: Run, now: float) -> bool:
+        """Takes what one channel brought at once: in one write where nothing else is to be looked at. True if it is behind then."""
         if self.state is State.LIVE and self.position < run.first and self._skip is None and not (run.shared and len(self.streams) > 1):
             self.position = run.last
-            self.sent_at = time.monotonic()
-            self.sink.write(run.encoded(self.form))
-            if self.sink.full:
-                self.state = State.BEHIND
-        else:
-            for entry in run.entries:
-                self.offer(entry)
+            self.sent_at = now
+            sink = self.sink
+            sink.write(run.encoded.get(self.form) or run.encode(self.form))
+            if sink.full:
+                self._fall_behind()
+            return sink.full
+        for entry in run.entries:
+            self.offer(entry)
+        return self.state is State.BEHIND
 
     def offer(self, entry: Entry) -> None:
         """Takes a live entry: writes it, keeps it for the end of catching up, or leaves it to the log."""
@@ -127,7 +131,7 @@ class Subscriber:
             if entry.position > self.position:
                 self._deliver(entry)
                 if self.sink.full:
-                    self.state = State.BEHIND
+                    self._fall_behind()
         elif self.state is State.CATCHING_UP and not self._overflown:
             self._buffer.append(entry)
             if len(self._buffer) > _BUFFER_ENTRIES:
@@ -142,13 +146,16 @@ class Subscriber:
             self._overflown = True
 
     def write(self, data: bytes) -> None:
-        """Writes a frame, or a comment, that carries no entry."""
+        """Writes a frame, or a comment, that carries no entry; nothing once the stream has ended."""
+        if self.state is State.ENDED:
+            return
         self.sent_at = time.monotonic()
         self.sink.write(frame.wrap(data, self.form))
 
     def begin_page(self) -> None:
         """Keeps live entries from here on: the page that is read next ends before them, or they come again in it."""
-        self.state = State.CATCHING_UP
+        if self.state is not State.ENDED:
+            self.state = State.CATCHING_UP
         self._buffer.clear()
         self._overflown = False
 
@@ -162,20 +169,25 @@ class Subscriber:
             self.state = State.BEHIND
             self._buffer.clear()
             return False
-        for entry in self._buffer:
+        # A repair may have brought earlier ones of another channel later.
+        for entry in sorted(self._buffer, key=lambda entry: (entry.position, entry.stream)):
             if entry.position > page.through:
                 self._deliver(entry)
         self._buffer.clear()
         self.state = State.LIVE
         if self.sink.full:
-            self.state = State.BEHIND
+            self._fall_behind()
         return True
+
+    def _fall_behind(self) -> None:
+        self.state = State.BEHIND
+        self.full_since = self.full_since or time.monotonic()
 
     def end(self, event: str, data: dict[str, object], retry_ms: int) -> None:
         """Says why, and closes; `retry` stands in it only where it is the first event."""
         if self.state is not State.ENDED:
-            self.state = State.ENDED
             self.write(frame.control(event, self.cursor, data, None if self.greeted else retry_ms))
+            self.state = State.ENDED
             self.sink.close()
 
     def _deliver(self, entry: Entry) -> None:

@@ -64,13 +64,17 @@ class Tail:
         self._commands: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
         self.connected = False
 
-    async def listen(self, channel: str) -> None:
-        """Returns when the channel's subscription is confirmed: from here on nothing of it is missed."""
-        confirmed = self._confirmed.get(channel)
-        if confirmed is None:
-            confirmed = self._confirmed[channel] = asyncio.Event()
-            self._commands.put_nowait(("SUBSCRIBE", channel))
-        await confirmed.wait()
+    async def listen(self, channels: Iterable[str]) -> None:
+        """Returns when the channels' subscriptions are confirmed: from here on nothing of them is missed."""
+        waiting = []
+        for channel in channels:
+            confirmed = self._confirmed.get(channel)
+            if confirmed is None:
+                confirmed = self._confirmed[channel] = asyncio.Event()
+                self._commands.put_nowait(("SUBSCRIBE", channel))
+            waiting.append(confirmed)
+        for confirmed in waiting:
+            await confirmed.wait()
 
     def forget(self, channel: str) -> bool:
         """Ends a channel's subscription; False if it is still to be confirmed, for a late word would pass for a newer one's."""

@@ -100,6 +100,8 @@ class Edge(asyncio.Protocol):
         self._connections.discard(self)
         if self._hub is not None and self._subscriber is not None:
             self._hub.leave(self._subscriber)
+        # It leads back here, and the garbage collector comes rarely.
+        self._hub = self._subscriber = None
 
     def shutdown(self) -> None:
         """uvicorn tells each connection that the server ends."""

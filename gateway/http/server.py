@@ -55,20 +55,27 @@ class Protocol(HttpToolsProtocol):
             await start()
         finally:
             cycle.transport = self.transport
-        if not cycle.response_started or cycle.disconnected or self.pipeline:
-            self.transport.write(head.data)
+        if not cycle.response_started or cycle.disconnected:
+            if head.data and not self.transport.is_closing():
+                self.transport.write(head.data)
             return None
+        # Nothing can come after a stream, so what a client asks for behind it is not answered.
+        self.pipeline.clear()
         cycle.response_complete = True
         self._unset_keepalive_if_required()
         self.flow.resume_reading()
         self.connections.discard(self)
-        self.scope.pop("extensions", None)
+        self._forget_request()
         return Edge(self.transport, head.data, chunked, self.flow.write_paused, self.connections, self.app_state["drain"])
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._forget_request()
+
+    def _forget_request(self) -> None:
+        """Lets go of what leads back here, so that nothing of a request waits for the garbage collector."""
+        self.parser = None  # type: ignore[assignment]
         if self.scope is not None:
-            # It leads back here; without it nothing waits for the garbage collector.
             self.scope.pop("extensions", None)
 
     def shutdown(self) -> None:

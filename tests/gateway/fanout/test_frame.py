@@ -76,7 +76,7 @@ def test_any_text_is_an_id_or_none(text: str) -> None:
     assert cursor is None or [part.lstrip("0") for part in str(cursor).split("-")] == [part.lstrip("0") for part in text.split("-")]
 
 
-RAW = Form("raw", chunked=False)
+RAW = Form.RAW
 
 
 def test_frame_of_a_change() -> None:
@@ -87,7 +87,7 @@ def test_frame_of_a_change() -> None:
 def test_frame_is_a_chunk() -> None:
     """On a connection that was handed over a frame is a chunk of HTTP/1.1: its length in hexadecimal, and it."""
     plain = frame.encode(entry(), RAW)
-    assert frame.encode(entry(), Form("raw", chunked=True)) == f"{len(plain):x}\r\n".encode() + plain + b"\r\n"
+    assert frame.encode(entry(), Form.RAW_CHUNKED) == f"{len(plain):x}\r\n".encode() + plain + b"\r\n"
 
 
 def test_frame_of_a_reset() -> None:

@@ -216,3 +216,57 @@ def _lose_an_event_after_unsubscribing(patch: pytest.MonkeyPatch, bridge: Manual
             await bridge.change()
 
     patch.setattr(AbstractConnection, "send_command", send_command)
+
+
+async def test_join_within_a_repair(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a repair has read says nothing of a channel that is not subscribed yet: who joins meanwhile misses nothing."""
+    async with manual(servers) as bridge, proxied(servers.redis_url) as proxy:
+        monkeypatch.setattr(hubs, "Tail", lambda url, hub: Tail(proxy.url(url), hub))
+        async with web(servers) as gateway, reading([Reader(gateway, "bookings", 2)]):
+            await bridge.change(3)
+            await until(lambda: gateway.hub.life == bridge.place.life)
+            newcomer = Reader(gateway, "bookings", 1)
+            task: list[asyncio.Task[None]] = []
+
+            async def joins(_: object) -> None:
+                task.append(asyncio.create_task(newcomer.run()))
+                await until(lambda: "bookings-changes-1" in gateway.hub.channels)
+                await bridge.write()
+                await bridge.publisher.drain()
+
+            proxy.refuse = True
+            proxy.cut()
+            await until(lambda: not gateway.hub.tail.connected)
+            meanwhile(monkeypatch, Backlog, "head", joins)
+            proxy.heal()
+            await until(lambda: newcomer.statuses)
+            await bridge.publisher.beat()
+            await bridge.change()
+            _, faults = await agreed(servers, [newcomer])
+            newcomer.stop()
+            await asyncio.gather(*task, return_exceptions=True)
+    assert faults == []
+
+
+async def test_one_failure_is_not_the_others(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that cannot be written to costs nobody else an event."""
+    async with manual(servers) as bridge, web(servers) as gateway:
+        readers = [Reader(gateway, "bookings", 1) for _ in range(5)]
+        async with reading(readers):
+            await bridge.change()
+            await until(lambda: all(len(reader.lines) == 1 for reader in readers))
+            broken = list(gateway.hub.subscribers)[2].sink
+            write = type(broken).write
+
+            def fail(self: object, data: bytes) -> None:
+                if self is broken:
+                    raise RuntimeError("no way out")
+                write(self, data)  # type: ignore[arg-type]
+
+            monkeypatch.setattr(type(broken), "write", fail)
+            await bridge.change(3)
+            await until(lambda: sum(len(reader.lines) == 4 for reader in readers) >= 4)
+            monkeypatch.setattr(type(broken), "write", write)
+            whole = [reader for reader in readers if len(reader.lines) == 4]
+            _, faults = await agreed(servers, whole)
+    assert faults == []
