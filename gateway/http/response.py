@@ -4,6 +4,7 @@
 - Frames are bytes already; nothing is encoded per connection.
 """
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
@@ -60,12 +61,25 @@ class StreamResponse(Response):
         edge.serve(self._hub, self._make(edge), self._cursor, self._fault)
 
     async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = EventSourceResponse(self._frames(), headers=HEADERS, ping=0, sep="\n", send_timeout=SLOW_SECONDS)
-        await response(scope, receive, send)
-
-    async def _frames(self) -> AsyncIterator[bytes]:
         sink = BufferSink()
         subscriber = self._make(sink)
+
+        async def patiently(message: Message) -> None:
+            try:
+                async with asyncio.timeout(SLOW_SECONDS):
+                    await send(message)
+            except TimeoutError:
+                self._hub.end(subscriber, "slow")
+                raise
+
+        response = EventSourceResponse(self._frames(sink, subscriber), headers=HEADERS, ping=0, sep="\n")
+        try:
+            await response(scope, receive, patiently)
+        except* TimeoutError:
+            # Nothing more can be said; that the response is not complete makes the server close the connection.
+            pass
+
+    async def _frames(self, sink: BufferSink, subscriber: Subscriber) -> AsyncIterator[bytes]:
         self._hub.enter(subscriber, self._cursor, self._fault)
         try:
             while (data := await sink.take()) is not None:

@@ -11,7 +11,8 @@ from urllib.parse import parse_qsl, urlencode
 import uvicorn
 from sse_starlette.sse import AppStatus
 from starlette.applications import Starlette
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.supervisors import Multiprocess
 
 from gateway import garbage, log
@@ -32,6 +33,9 @@ class Protocol(HttpToolsProtocol):
     Also: uvicorn tells each connection that the server shuts down; the first to hear it lets the application drain.
     """
 
+    _running: RequestResponseCycle | None = None
+    """The request that is being answered; uvicorn's `cycle` is the one that was read last, which may wait behind it."""
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["extensions"] = {HAND_OVER: self.hand_over}  # type: ignore[dict-item]
@@ -42,11 +46,10 @@ class Protocol(HttpToolsProtocol):
         Returns None if that cannot be done and the response must be sent as usual: the head may be sent by then. A connection
         of HTTP/1.0 gets no chunks.
         """
-        cycle = self.cycle
-        if self.pipeline or cycle.response_started:
-            # Another request waits behind this one, and `cycle` is the other's.
+        cycle = self._running
+        if cycle is None or cycle.response_started:
             return None
-        chunked = self.scope["http_version"] == "1.1"
+        chunked = cycle.scope["http_version"] == "1.1"
         if not chunked:
             cycle.chunked_encoding = False
         # The head leaves together with the first event: a system call less, and a packet.
@@ -66,17 +69,27 @@ class Protocol(HttpToolsProtocol):
         self.flow.resume_reading()
         self.connections.discard(self)
         self._forget_request()
+        self._running = None
         return Edge(self.transport, head.data, chunked, self.flow.write_paused, self.connections, self.app_state["drain"])
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        if self._running is not None and not self._running.response_complete:
+            # uvicorn tells only the request that was read last.
+            self._running.disconnected = True
+            self._running.message_event.set()
         self._forget_request()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _forget_request(self) -> None:
         """Lets go of what leads back here, so that nothing of a request waits for the garbage collector."""
         self.parser = None  # type: ignore[assignment]
-        if self.scope is not None:
-            self.scope.pop("extensions", None)
+        for scope in (self.scope, self._running.scope if self._running else None):
+            if scope is not None:
+                scope.pop("extensions", None)
 
     def shutdown(self) -> None:
         super().shutdown()
