@@ -42,7 +42,7 @@ _WORK: dict[Section, Callable[[Stack, Scale, Report], Awaitable[None]]] = {
 
 def main(
     only: Annotated[list[Section] | None, typer.Option(help="A section; may be given again. Without it, all.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Under 90 seconds, with rougher figures.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="About two minutes, with rougher figures.")] = False,
 ) -> None:
     """Measures what a change costs its writers, how long it takes to the clients, and how many a second there may be."""
     # SIGTERM ends like Ctrl-C, also where a shell in the background has switched that off: everything that was started is stopped.

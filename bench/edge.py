@@ -36,6 +36,7 @@ PATH = f"/streams/{booking.name}"
 Publish = Callable[[int], Awaitable[None]]
 """Publishes so many events at once."""
 ROWCAST = "Rowcast"
+NCHAN = "Nchan"
 
 
 @dataclass
@@ -132,6 +133,7 @@ async def run(stack: Stack, scale: Scale, report: Report) -> None:
                         report.say(f"{server.name}: {clients:,} connections, {name}")
                         cost[clients, name, server.name] = await _deliver(publish, crowd, server, clients, at_once, scale.edge_seconds)
     _tables(report, idle, cost)
+    _aims(report, idle, cost)
 
 
 @asynccontextmanager
@@ -155,7 +157,7 @@ async def _rowcast(stack: Stack, name: str = ROWCAST, module: str = "gateway") -
 
 
 def _plain(stack: Stack) -> Peer:
-    return _rowcast(stack, "its app on sse-starlette", "bench.plain")
+    return _rowcast(stack, "on sse-starlette", "bench.plain")
 
 
 @asynccontextmanager
@@ -168,7 +170,7 @@ async def _nchan(stack: Stack) -> AsyncIterator[Begun]:
         async def begin() -> Publish:
             return publish
 
-        yield Server("Nchan", server.pid, server.port, Nchan.READY), begin
+        yield Server(NCHAN, server.pid, server.port, Nchan.READY), begin
 
 
 async def _deliver(publish: Publish, crowd: Crowd, server: Server, clients: int, at_once: int, seconds: float) -> Cost:
@@ -203,6 +205,31 @@ async def _deliver(publish: Publish, crowd: Crowd, server: Server, clients: int,
     return Cost(arrived, took, process.cpu_seconds(server.pid) - cpu, delays, said["busy"] - before["busy"])
 
 
+def _aims(report: Report, idle: dict[tuple[int, str], Idle], cost: dict[tuple[int, str, str], Cost]) -> None:
+    """The aims of one channel; those that compare are left out where the peer is not installed."""
+
+    def each(clients: int, kind: str, name: str) -> float:
+        return cost[clients, kind, name].cpu / cost[clients, kind, name].deliveries
+
+    counts = sorted({clients for clients, _ in idle})
+    burst = min(cost[clients, "burst", ROWCAST].deliveries / cost[clients, "burst", ROWCAST].cpu for clients in counts)
+    report.aim("deliveries per CPU second, burst", "≥ 1,000,000", f"{burst:,.0f}", burst >= 1e6)
+    memory = max(idle[clients, ROWCAST].memory for clients in counts) / 1024
+    report.aim("memory per idle connection", "≤ 4 KB", f"{memory:.1f} KB", memory <= 4)
+    connect = max(idle[clients, ROWCAST].cpu for clients in counts) * 1e6
+    report.aim("CPU per connect with a verified token", "≤ 400 µs", f"{connect:,.0f} µs", connect <= 400)
+    for clients in counts:
+        if (clients, "trickle", NCHAN) in cost:
+            ratio = each(clients, "trickle", ROWCAST) / each(clients, "trickle", NCHAN)
+            report.aim(f"CPU per delivery ÷ Nchan, trickle, {clients:,}", "≤ 1.0", f"{ratio:.2f}", ratio <= 1)
+    if len(counts) > 1:
+        growth = each(counts[-1], "trickle", ROWCAST) / each(counts[0], "trickle", ROWCAST)
+        report.aim(f"CPU per delivery, {counts[-1]:,} ÷ {counts[0]:,}", "≤ 1.3", f"{growth:.2f}", growth <= 1.3)
+    if (counts[-1], NCHAN) in idle:
+        ratio = idle[counts[-1], ROWCAST].memory / idle[counts[-1], NCHAN].memory
+        report.aim(f"memory per idle connection ÷ Nchan, {counts[-1]:,}", "≤ 0.6", f"{ratio:.2f}", ratio <= 0.6)
+
+
 def _tables(report: Report, idle: dict[tuple[int, str], Idle], cost: dict[tuple[int, str, str], Cost]) -> None:
     report.table(
         "Edge: connections that listen",
@@ -222,7 +249,7 @@ def _tables(report: Report, idle: dict[tuple[int, str], Idle], cost: dict[tuple[
     )
     report.table(
         "Edge: events of 200 bytes on one channel",
-        ("connections", "server", "CPU µs each", "÷ Rowcast", "deliveries/s", "p50 ms", "p99 ms", "its core", "clients' core"),
+        ("connections", "server", "CPU µs each", "÷ Rowcast", "deliveries/s", "p50 ms", "p99 ms", "core", "clients'"),
         [
             (
                 f"{clients:,}, {kind}",
@@ -239,6 +266,6 @@ def _tables(report: Report, idle: dict[tuple[int, str], Idle], cost: dict[tuple[
         ],
         (
             f"Trickle is paced at {_TRICKLE:,} deliveries/s, burst is {_BURST} events at once, whenever the last have arrived.",
-            "Where the clients' core is near 100% the clients are the bottleneck, and the delays are theirs.",
+            "core: what the server used of its own; where the clients' is near 100% they are the bottleneck, and delays theirs.",
         ),
     )

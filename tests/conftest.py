@@ -30,6 +30,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("--long"):
-        long = [item for item in items if item.get_closest_marker("long")]
+        long = [item for item in items if item.get_closest_marker("long") or _by_the_other_way(item)]
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if item not in long]
+
+
+def _by_the_other_way(item: pytest.Item) -> bool:
+    """Whether a test of what happens behind the way out runs over the second one."""
+    callspec = getattr(item, "callspec", None)
+    return item.get_closest_marker("one_way") is not None and callspec is not None and callspec.params.get("way_out") == "sse-starlette"

@@ -16,7 +16,7 @@ from tests.support.gateway import until, web
 from tests.support.ledger import Ledger, Reader, agreed, reading
 from tests.support.servers import Servers
 
-pytestmark = pytest.mark.usefixtures("way_out")
+pytestmark = [pytest.mark.usefixtures("way_out"), pytest.mark.one_way]
 
 BOTH = "bookings,provider-bookings"
 MINE = {"bookings-changes-9", "provider-bookings-changes-9"}

@@ -18,7 +18,7 @@ from tests.support.ledger import Reader, agreed, reading
 from tests.support.proxy import proxied
 from tests.support.servers import Servers
 
-pytestmark = pytest.mark.usefixtures("way_out")
+pytestmark = [pytest.mark.usefixtures("way_out"), pytest.mark.one_way]
 
 Meanwhile = Callable[[Any], Coroutine[Any, Any, None]]
 
