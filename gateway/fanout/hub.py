@@ -264,7 +264,7 @@ class Hub:
     def _retry(self, subscriber: Subscriber) -> None:
         """One subscriber's failure is not the others': it reads the log again, and is ended if that fails too."""
         log.exception("offering has failed", connection=subscriber.connection)
-        subscriber.skip()
+        subscriber.leave_to_log()
         self._catch_up(subscriber)
 
     def beat(self, beat: Beat) -> bool:
@@ -358,7 +358,7 @@ class Hub:
         """Too much was missed to be held here: each subscriber reads it for itself, page by page."""
         self._arrive(channels, through)
         for subscriber in self._subscribers:
-            subscriber.skip()
+            subscriber.leave_to_log()
             if subscriber.state is State.BEHIND:
                 self._catch_up(subscriber)
 
@@ -370,7 +370,7 @@ class Hub:
                 self._reset(subscriber, cursor, reason)
             else:
                 # The page that it is reading may end before here: the next one says what has become of its cursor.
-                subscriber.skip()
+                subscriber.leave_to_log()
 
     def _begin(self, cursor: Cursor, life: str) -> None:
         self.epoch, self.position, self.life = cursor.epoch, cursor.position, life

@@ -135,9 +135,9 @@ class Subscriber:
         elif self.state is State.CATCHING_UP and not self._overflown:
             self._buffer.append(entry)
             if len(self._buffer) > _BUFFER_ENTRIES:
-                self.skip()
+                self.leave_to_log()
 
-    def skip(self) -> None:
+    def leave_to_log(self) -> None:
         """Leaves what is live now to the log: a later page has it."""
         if self.state is State.LIVE:
             self.state = State.BEHIND
