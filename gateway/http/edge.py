@@ -12,7 +12,8 @@ from gateway.fanout.frame import Cursor
 from gateway.fanout.hub import Hub
 from gateway.fanout.subscriber import Subscriber
 
-HIGH_WATER_BYTES = 65_536
+HIGH_WATER_BYTES = 131_072
+"""As the other sink: several times what the tail hands out before connections may send."""
 _GOODBYE_SECONDS = 5.0
 """How long a connection that was closed may take to read its last bytes."""
 

@@ -22,8 +22,9 @@ from gateway.http.edge import Edge
 from gateway.http.response import HAND_OVER
 from gateway.settings import Settings, SettingsError
 
-_SEND_BUFFER_BYTES = 65_536
-"""Linux takes twice as much, its own bookkeeping included."""
+_SEND_BUFFER_BYTES = 262_144
+"""Linux takes twice as much, its own bookkeeping included. With 65,536 a reader of everything, 13 MB/s in bursts, passed for slow
+and was sent to the log: 7,700 changes/s were sustained instead of 16,000."""
 _SECRETS = frozenset({"ticket", "access_token", "token"})
 
 
