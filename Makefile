@@ -7,7 +7,7 @@ BIN := .venv/bin
 .PHONY: run test test-long check format bench setup clean
 
 run: .venv/ready
-	@PORT=$(PORT) $(BIN)/rowcast run
+	@PORT=$(PORT) exec $(BIN)/rowcast run
 
 test: .venv/ready
 	$(BIN)/python -m pytest $(ARGS)
