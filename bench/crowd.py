@@ -1,104 +1,95 @@
-"""Many clients, a process of its own: opens streams, reads them with epoll, and counts events without parsing them.
+"""The clients of one server: a process of its own, written in C, which as many clients in Python would be too slow for."""
 
-Reads one line of JSON from stdin: port, path, token, clients, ready (what a stream says first). Says `{"ready": n, "seconds": s}`, then
-for each further line on stdin what arrived since the last: `{"events", "delays", "busy"}`. Delays are those of a few clients, in
-seconds since the time that stands in the event; busy is its own CPU time. Times are of the monotonic clock, which processes share.
-"""
-
-import os
-import select
-import socket
-import sys
-import time
-from typing import Any
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import orjson
 
-_SAMPLED = 50
-_AT_ONCE = 200
-_EVENT = b"event: bench\n"
-_TIME = b'"at":'
+from bench import process
+from bench.peer import Server
+from bench.process import BenchError
+from bench.stack import Stack
+
+_SOURCE = Path(__file__).with_name("crowd.c")
+_READY_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Said:
+    """What has arrived since the clients were asked before; `busy`: CPU seconds since they began, `back`: who came again since."""
+
+    events: int
+    ended: int
+    back: int
+    ready: int
+    backwards: int
+    busy: float
+    delays: list[float]
 
 
 class Crowd:
-    """The clients' sockets."""
+    """The clients' process, asked from here. `seconds` is how long it took until all were ready."""
 
-    def __init__(self, config: dict[str, Any]) -> None:
-        self._config = config
-        self._epoll = select.epoll()
-        self._sockets: dict[int, socket.socket] = {}
-        self._sampled: set[int] = set()
-        self._first = str(config["ready"]).encode()
-        self._ready: set[int] = set()
-        self.events = 0
-        self.ended = 0
-        self.delays: list[float] = []
+    def __init__(self, child: asyncio.subprocess.Process, lasting: bool, log: Path) -> None:
+        self._child = child
+        self._lasting = lasting
+        self._log = log
+        self.seconds = 0.0
 
-    def open(self) -> None:
-        """Opens all, a bounded number at once, and returns when each is ready."""
-        count = self._config["clients"]
-        head = (
-            f"GET {self._config['path']} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n"
-            f"Authorization: Bearer {self._config['token']}\r\n\r\n"
-        ).encode()
-        for number in range(count):
-            each = socket.create_connection(("127.0.0.1", self._config["port"]))
-            each.sendall(head)
-            each.setblocking(False)
-            self._sockets[each.fileno()] = each
-            if number % max(1, count // _SAMPLED) == 0:
-                self._sampled.add(each.fileno())
-            self._epoll.register(each.fileno(), select.EPOLLIN)
-            while len(self._sockets) - len(self._ready) >= _AT_ONCE:
-                self.read(1.0)
-        while len(self._ready) < count:
-            self.read(1.0)
+    async def ask(self) -> Said:
+        """Returns what has arrived. Raises BenchError if the process has ended, or a stream that was to last."""
+        assert self._child.stdin is not None
+        self._child.stdin.write(b"\n")
+        said = Said(**orjson.loads(await self._line()))
+        if said.ended and self._lasting:
+            raise BenchError(f"{said.ended} streams have ended")
+        return said
 
-    def watch(self, descriptor: int) -> None:
-        self._epoll.register(descriptor, select.EPOLLIN)
+    async def _line(self) -> bytes:
+        assert self._child.stdout is not None
+        line = await self._child.stdout.readline()
+        if not line:
+            raise BenchError(f"the clients have ended; {process.last_lines(self._log)}")
+        return line
 
-    def read(self, timeout: float) -> bool:
-        """Reads what is there; True if something else that is watched has something to say."""
-        other = False
-        for descriptor, _ in self._epoll.poll(timeout):
-            each = self._sockets.get(descriptor)
-            if each is None:
-                other = True
-                continue
-            data = each.recv(262_144)
-            if not data:
-                self.ended += 1
-                self._epoll.unregister(descriptor)
-                continue
-            if descriptor not in self._ready and self._first in data:
-                self._ready.add(descriptor)
-            found = data.count(_EVENT)
-            self.events += found
-            if found and descriptor in self._sampled:
-                now = time.monotonic()
-                self.delays += [now - float(part[: part.index(b",")]) for part in data.split(_TIME)[1:] if b"," in part[:32]]
-        return other
+    @staticmethod
+    @asynccontextmanager
+    async def open(
+        stack: Stack, server: Server, clients: int, *, owns: bool = False, stalled: int = 0, again: int = 0
+    ) -> AsyncIterator["Crowd"]:
+        """Opens a stream for each client, with its own channel if it `owns` one, and yields when all are ready.
+
+        The first `stalled` of them then read no more. With a port in `again` those whose stream ends come back there.
+        """
+        requests = stack.directory / "requests"
+        requests.write_bytes(b"".join(server.request(client, owns).encode() + b"\0" for client in range(clients)))
+        texts = (server.hello, server.reply, server.ready)
+        arguments = [await _compiled(stack.directory), server.port, again, clients, requests, *texts, stalled]
+        command = [each if isinstance(each, bytes) else str(each) for each in arguments]
+        log = stack.directory / "crowd.log"
+        async with process.started(
+            [each if isinstance(each, bytes) else str(each) for each in command], stack.environment(), stack.directory, log, talks=True
+        ) as child:
+            process.pin(child.pid, 1)
+            crowd = Crowd(child, lasting=not again, log=log)
+            try:
+                async with asyncio.timeout(_READY_SECONDS):
+                    crowd.seconds = orjson.loads(await crowd._line())["seconds"]
+            except TimeoutError:
+                raise BenchError(f"{server.name}: the clients have not become ready within {_READY_SECONDS:.0f} s") from None
+            yield crowd
 
 
-def _say(what: dict[str, Any]) -> None:
-    sys.stdout.buffer.write(orjson.dumps(what) + b"\n")
-    sys.stdout.buffer.flush()
-
-
-def main() -> None:
-    crowd = Crowd(orjson.loads(sys.stdin.buffer.readline()))
-    started = time.monotonic()
-    crowd.open()
-    _say({"ready": len(crowd._ready), "seconds": time.monotonic() - started})
-    crowd.watch(sys.stdin.fileno())
-    while True:
-        if crowd.read(1.0):
-            if not os.read(sys.stdin.fileno(), 4096):
-                return
-            times = os.times()
-            _say({"events": crowd.events, "ended": crowd.ended, "delays": crowd.delays, "busy": times.user + times.system})
-            crowd.events, crowd.delays = 0, []
-
-
-if __name__ == "__main__":
-    main()
+async def _compiled(directory: Path) -> Path:
+    program = directory / "crowd"
+    if not program.exists():
+        if shutil.which("cc") is None:
+            raise BenchError("the clients are written in C, and there is no compiler: apt-get install gcc libc6-dev")
+        compiler = await asyncio.create_subprocess_exec("cc", "-O2", "-o", program, _SOURCE)
+        if await compiler.wait():
+            raise BenchError(f"{_SOURCE.name} does not compile")
+    return program

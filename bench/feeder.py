@@ -1,7 +1,9 @@
 """④ Feeds Redis as the bridge does, with its own scripts and bytes, and with no Postgres behind it: what is measured is the web process."""
 
-import time
-from collections.abc import Sequence
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
@@ -12,6 +14,7 @@ from gateway import wire
 from streams.payload import Change, Delivery
 
 _LOG_ENTRIES = 1000
+_BEAT_SECONDS = 1.0
 
 
 class Feeder:
@@ -23,19 +26,28 @@ class Feeder:
         self._epoch = self._life = ""
         self._position = 0
 
-    async def begin(self) -> None:
-        """Goes on from where Redis stands."""
-        epoch, life, position = await self._redis.hmget(wire.META, "epoch", "life", "position")
-        self._epoch, self._life, self._position = epoch.decode(), life.decode(), int(position)
+    @staticmethod
+    @asynccontextmanager
+    async def running(redis: "Redis") -> AsyncIterator["Feeder"]:
+        """Goes on from where Redis stands, and beats as a bridge does."""
+        feeder = Feeder(redis)
+        epoch, life, position = await feeder._redis.hmget(wire.META, "epoch", "life", "position")
+        feeder._epoch, feeder._life, feeder._position = epoch.decode(), life.decode(), int(position)
+        beating = asyncio.create_task(feeder._beat())
+        try:
+            yield feeder
+        finally:
+            beating.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await beating
 
-    async def feed(self, stream: str, channels: Sequence[str], padding: int) -> None:
-        """Publishes one event for each of the channels, in one go, each with the time at which it is."""
+    async def feed(self, events: Sequence[tuple[str, str, bytes]]) -> None:
+        """Publishes events, each of a stream, for a channel, with its data, in one go."""
         keys: dict[str, int] = {}
         first = self._position + 1
         args: list[Any] = []
-        for channel in channels:
+        for stream, channel, data in events:
             self._position += 1
-            data = b'{"at":%.6f,"padding":"%b"}' % (time.monotonic(), b"x" * padding)
             change = Change(self._position, 1, "U", None, None, None, None, None, None, None, datetime.now(UTC))
             key = keys.setdefault(wire.log_prefix(self._epoch, self._life) + channel, len(keys) + 1)
             payload = wire.encode(self._epoch, change, Delivery(channel, stream, "change", data), (channel,))
@@ -43,3 +55,10 @@ class Feeder:
         head = [self._epoch, self._life, first, self._position, _LOG_ENTRIES, wire.LOG_TTL_SECONDS]
         answer = await self._append(keys=[wire.META, *keys], args=[*head, *args])
         assert answer[0] == b"OK", answer
+
+    async def _beat(self) -> None:
+        while True:
+            position = int(await self._redis.hget(wire.META, "position"))
+            beat = wire.Beat(self._epoch, self._life, position, position, 0.0)
+            await self._redis.publish(wire.HEAD, beat.encode())
+            await asyncio.sleep(_BEAT_SECONDS)

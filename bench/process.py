@@ -21,7 +21,7 @@ class BenchError(Exception):
 
 @asynccontextmanager
 async def started(
-    command: Iterable[str], env: Mapping[str, str], cwd: Path, log: Path, talks: bool = False
+    command: Iterable[str | bytes], env: Mapping[str, str], cwd: Path, log: Path, talks: bool = False
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Starts a process, its output in a file, or, if it talks, on pipes; ends it, if it has not ended."""
     with log.open("ab") as file:
@@ -118,6 +118,11 @@ def pin(pid: int, core: int) -> None:
     """Keeps a process, and what it starts from now on, on one core, where there is more than one."""
     if len(os.sched_getaffinity(0)) > 1:
         os.sched_setaffinity(pid, {sorted(os.sched_getaffinity(0))[core]})
+
+
+def last_lines(log: Path) -> str:
+    """Returns what a process said last, for an error."""
+    return f"{log.name} ends with: {' | '.join(log.read_text(errors='replace').splitlines()[-3:])}"
 
 
 def parent(pid: int) -> int:

@@ -93,8 +93,8 @@ class Stack:
         }
         return clean | ours | more
 
-    def token(self) -> str:
-        return sign(shared_secret(self._secret), {"sub": "1", "exp": int(time.time()) + 3600})
+    def token(self, user: int = 1) -> str:
+        return sign(shared_secret(self._secret), {"sub": str(user), "exp": int(time.time()) + 3600})
 
     @asynccontextmanager
     async def bridge(self, notify: str) -> AsyncIterator[int]:
@@ -107,12 +107,12 @@ class Stack:
             yield child.pid
 
     @asynccontextmanager
-    async def web(self, module: str = "gateway") -> AsyncIterator[Web]:
+    async def web(self, module: str = "gateway", **more: str) -> AsyncIterator[Web]:
         """Runs a web process, and yields when it is ready and has heard the bridge."""
         port = free_port()
         log = self.directory / "web.log"
         command = [sys.executable, "-m", module, "web"]
-        env = self.environment(PORT=str(port), HOST="127.0.0.1", ROWCAST_DRAIN="1s")
+        env = self.environment(PORT=str(port), HOST="127.0.0.1", ROWCAST_DRAIN="1s", **more)
 
         async def ready() -> bool:
             return await asyncio.to_thread(_ready, port)
@@ -152,17 +152,13 @@ class Stack:
             return child.returncode is not None or await condition()
 
         if not await process.until(ended_or_so, _READY_SECONDS) or child.returncode is not None:
-            raise BenchError(f"a process has not become ready within {_READY_SECONDS:.0f} s; {_last_lines(log)}")
+            raise BenchError(f"a process has not become ready within {_READY_SECONDS:.0f} s; {process.last_lines(log)}")
 
 
 def free_port() -> int:
     """Returns a port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         return int(free.getsockname()[1])
-
-
-def _last_lines(log: Path) -> str:
-    return f"{log.name} ends with: {' | '.join(log.read_text(errors='replace').splitlines()[-3:])}"
 
 
 def _ready(port: int) -> bool:
