@@ -34,12 +34,13 @@ class Form(Enum):
     @staticmethod
     def of(format: str, chunked: bool) -> "Form":
         """Returns the form of a known format."""
-        return next(form for form in Form if (form.format, form.chunked) == (format, chunked))
+        return _FORMS[format, chunked]
 
     # By identity, which a look-up for each event of each subscriber is quicker with.
     __hash__ = object.__hash__
 
 
+_FORMS = {(form.format, form.chunked): form for form in Form}
 FORMATS = frozenset(form.format for form in Form)
 
 

@@ -22,6 +22,9 @@ class Sink(Protocol):
     def chunked(self) -> bool:
         """Whether what is written must be chunks of HTTP/1.1 already."""
 
+    def begin(self) -> None:
+        """Lets the client see that it is connected, though there is nothing to write yet."""
+
     def write(self, data: bytes) -> None: ...
     def close(self) -> None:
         """Ends the connection after what was written, or at once if it does not take it."""
@@ -47,6 +50,9 @@ class BufferSink:
     @property
     def full(self) -> bool:
         return self._size >= HIGH_WATER_BYTES
+
+    def begin(self) -> None:
+        """The response's head is sent before this is read."""
 
     def write(self, data: bytes) -> None:
         if not self._closed:

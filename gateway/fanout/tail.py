@@ -121,6 +121,11 @@ class Tail:
                     command, channels = following, []
                 channels.append(channel)
             await connection.send_command(command, *channels, check_health=False)
+            if command == "SUBSCRIBE":
+                # Who asks meanwhile is asked for at once: in a storm a command has dozens of channels instead of one.
+                for channel in channels:
+                    if (confirmed := self._confirmed.get(channel)) is not None:
+                        await confirmed.wait()
 
     async def _resume(self, connection: AbstractConnection) -> None:
         """Subscribes to everything, waits until all is confirmed, repairs; what arrives meanwhile comes after."""

@@ -74,6 +74,8 @@ class Ticker:
         expires_at = subscriber.principal.expires_at
         if not subscriber.sink.full:
             subscriber.full_since = 0.0
+        if not subscriber.greeted:
+            subscriber.sink.begin()
         if today >= expires_at:
             self._hub.end(subscriber, "expired")
         elif now >= subscriber.ends_at:

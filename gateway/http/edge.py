@@ -53,11 +53,12 @@ class Edge(asyncio.Protocol):
         """Lets a subscriber of this connection enter the hub, and leave it when the connection ends."""
         self._hub, self._subscriber = hub, subscriber
         hub.enter(subscriber, wanted, fault)
-        if self._head:
-            # What comes first takes a while.
-            self.write(b"")
 
     # As a sink
+
+    def begin(self) -> None:
+        if self._head:
+            self.write(b"")
 
     def write(self, data: bytes) -> None:
         if not self._transport.is_closing():
