@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from bench import bell, delay, edge, process, step, throughput
+from bench import apart, bell, delay, edge, process, step, storm, throughput
 from bench.process import BenchError
 from bench.report import Report
 from bench.scale import FULL, QUICK, Scale
@@ -28,6 +28,8 @@ class Section(StrEnum):
     delay = "delay"
     throughput = "throughput"
     edge = "edge"
+    apart = "apart"
+    storm = "storm"
     step = "step"
 
 
@@ -36,6 +38,8 @@ _WORK: dict[Section, Callable[[Stack, Scale, Report], Awaitable[None]]] = {
     Section.delay: delay.run,
     Section.throughput: throughput.run,
     Section.edge: edge.run,
+    Section.apart: apart.run,
+    Section.storm: storm.run,
     Section.step: step.run,
 }
 

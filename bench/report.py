@@ -44,7 +44,7 @@ class Report:
         """Prints a table; the first column is text, the others are figures."""
         table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
         for index, column in enumerate(columns):
-            table.add_column(column, justify="right" if index else "left", no_wrap=index > 0)
+            table.add_column(column, justify="right" if index else "left", no_wrap=True)
         for row in rows:
             table.add_row(*row)
         self.console.print()

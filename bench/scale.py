@@ -23,7 +23,11 @@ class Scale:
     large_transaction: int
     edge_clients: tuple[int, ...]
     edge_seconds: float
+    apart_clients: int
+    apart_seconds: float
+    stalled_seconds: float
+    storm_clients: int
 
 
-FULL = Scale(430, 4, 2, 2, 10.0, 20, 1_000, 4, 2, 30, 10, 100, 200_000, 1_000_000, (1_000, 5_000, 10_000), 4.0)
-QUICK = Scale(120, 1, 1, 2, 4.0, 5, 1_000, 2, 0, 7, 4, 20, 30_000, 50_000, (1_000,), 2.0)
+FULL = Scale(430, 4, 2, 2, 10.0, 20, 1_000, 4, 2, 30, 10, 100, 200_000, 1_000_000, (1_000, 5_000, 10_000), 4.0, 10_000, 8.0, 8.0, 10_000)
+QUICK = Scale(120, 1, 1, 2, 4.0, 5, 1_000, 2, 0, 7, 4, 20, 30_000, 50_000, (1_000,), 2.0, 2_000, 3.0, 3.0, 2_000)

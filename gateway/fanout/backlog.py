@@ -6,75 +6,40 @@
   is odd too: what it lacks will be published again, but not to those who have it.
 """
 
-from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
-from importlib.resources import files
-from typing import Any, cast
+import asyncio
+from collections.abc import Sequence
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from gateway import wire
-from gateway.fanout.archive import Archive, ArchiveUnavailable
-from gateway.wire import Entry
+from gateway.fanout.archive import Archive, ArchivePage, ArchiveUnavailable, Bounds
+from gateway.fanout.page import PAGE_ENTRIES, Head, Page
+from gateway.fanout.recent import Recent
+from gateway.fanout.together import Together
 
-PAGE_ENTRIES = 200
-PAGE_BYTES = 128_000
+_REPLAYS = 4
+"""Replays from Postgres that are asked for at a time; those who want the same one share it."""
+_Replay = tuple[tuple[str, ...], int, int]
+"""Channels, the position after which, and how many positions at most."""
 
 
 class BacklogUnavailable(Exception):
     """Neither Redis nor Postgres can say what lies after a cursor."""
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Entries in order of position, complete up to `through`; `more` says that a further page may have some.
-
-    `lost` says why the history after the cursor cannot be completed, and then there are no entries.
-    `source` is redis or postgres.
-    """
-
-    epoch: str
-    entries: Sequence[Entry]
-    through: int
-    more: bool
-    source: str
-    lost: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The end of the log; `life` is that of Redis, where Redis said it."""
-
-    epoch: str
-    position: int
-    life: str = ""
-
-
 class Backlog:
     """Reads pages for subscribers that join, and for a tail that has missed something."""
 
     def __init__(self, redis: "Redis", archive: Archive) -> None:
-        self._redis = redis
+        self._recent = Recent(redis)
         self._archive = archive
-        self._read: Any = redis.register_script(files(__package__).joinpath("read.lua").read_text(encoding="utf-8"))
-        self._epoch = ""
-        self._life = ""
+        self._heads = Together(self._ask_head, 1)
+        self._bounds = Together(self._ask_bounds, 1)
+        self._replays = Together(self._replay, _REPLAYS)
 
     async def head(self) -> Head:
         """Returns the end of the log. Raises BacklogUnavailable if nobody knows it."""
-        try:
-            answer = await cast("Awaitable[list[bytes | None]]", self._redis.hmget(wire.META, "epoch", "position", "life"))
-            epoch, position, life = answer
-            if epoch is not None and position is not None and life is not None:
-                return Head(epoch.decode(), int(position), life.decode())
-        except (RedisError, OSError):
-            pass
-        try:
-            bounds = await self._archive.bounds()
-        except ArchiveUnavailable as error:
-            raise BacklogUnavailable from error
-        return Head(bounds.epoch, bounds.head)
+        return await self._heads.ask(None)
 
     async def read(self, channels: Sequence[str], epoch: str, after: int, limit: int = PAGE_ENTRIES, *, known: int = 0) -> Page:
         """Returns what the channels had after a position; the log that is read reaches at least to `known`.
@@ -82,7 +47,7 @@ class Backlog:
         Raises BacklogUnavailable if nobody knows.
         """
         try:
-            page = await self._from_redis(channels, epoch, after, known, limit)
+            page = await self._recent.read(channels, epoch, after, known, limit)
         except (RedisError, OSError, ValueError):
             page = None
         if page is not None:
@@ -94,49 +59,13 @@ class Backlog:
 
     async def earliest(self) -> Head:
         """Returns the position before the oldest that is kept. Raises BacklogUnavailable if Postgres does not answer."""
-        try:
-            bounds = await self._archive.bounds()
-        except ArchiveUnavailable as error:
-            raise BacklogUnavailable from error
+        bounds = await self._bounds.ask(None)
         return Head(bounds.epoch, max(bounds.earliest - 1, bounds.after_position))
 
-    async def _from_redis(self, channels: Sequence[str], epoch: str, after: int, known: int, limit: int) -> Page | None:
-        for _ in range(2):
-            prefix = wire.log_prefix(self._epoch, self._life)
-            keys = [wire.META, *(prefix + channel for channel in channels)]
-            answer = await self._read(keys=keys, args=[self._epoch, self._life, after, limit, PAGE_BYTES // len(channels)])
-            if not answer:
-                return None
-            self._epoch, self._life = answer[0].decode(), answer[1].decode()
-            if len(answer) == 7:
-                break
-        else:
-            return None
-        position, floor = int(answer[2]), int(answer[3])
-        if self._epoch != epoch or max(after, known) > position:
-            return None
-        entries: list[Entry] = []
-        through, more = position, False
-        for channel, raw, newest, cut in zip(channels, answer[4], answer[5], answer[6], strict=True):
-            complete = after
-            for _, fields in raw:
-                previous = int(fields[1])
-                if previous > complete:
-                    return None
-                entry = wire.decode(channel, previous, fields[3])
-                entries.append(entry)
-                complete = entry.position
-            if not raw and not newest and after < floor:
-                return None
-            if cut:
-                more = True
-                through = min(through, complete)
-        entries = [entry for entry in entries if entry.position <= through]
-        entries.sort(key=lambda entry: (entry.position, entry.stream))
-        return Page(epoch, entries, through, more, "redis")
-
     async def _from_archive(self, channels: Sequence[str], epoch: str, after: int, limit: int) -> Page:
-        page = await self._archive.read(channels, after, limit)
+        page = await self._replays.ask((tuple(channels), after, limit))
+        if isinstance(page, BaseException):
+            raise page
         bounds = page.bounds
         lost = None
         if bounds.epoch != epoch or after < bounds.after_position:
@@ -148,3 +77,22 @@ class Backlog:
         if lost:
             return Page(bounds.epoch, (), bounds.head, False, "postgres", lost)
         return Page(epoch, page.entries, page.through, page.through < bounds.head, "postgres")
+
+    async def _replay(self, asked: Sequence[_Replay]) -> Sequence[ArchivePage | BaseException]:
+        return await asyncio.gather(*(self._archive.read(*each) for each in asked), return_exceptions=True)
+
+    async def _ask_head(self, asked: Sequence[None]) -> Sequence[Head]:
+        try:
+            head = await self._recent.head()
+        except (RedisError, OSError, ValueError):
+            head = None
+        if head is None:
+            bounds = await self._bounds.ask(None)
+            head = Head(bounds.epoch, bounds.head)
+        return [head]
+
+    async def _ask_bounds(self, asked: Sequence[None]) -> Sequence[Bounds]:
+        try:
+            return [await self._archive.bounds()]
+        except ArchiveUnavailable as error:
+            raise BacklogUnavailable from error

@@ -15,14 +15,14 @@ from functools import partial
 import structlog
 
 from gateway.fanout import frame
-from gateway.fanout.backlog import Backlog, BacklogUnavailable, Head, Page
+from gateway.fanout.backlog import Backlog, BacklogUnavailable
 from gateway.fanout.channel import Channel
 from gateway.fanout.frame import Cursor
 from gateway.fanout.meter import Meter
+from gateway.fanout.page import Page, in_order
 from gateway.fanout.subscriber import State, Subscriber
 from gateway.fanout.tail import Tail
 from gateway.fanout.ticker import Ticker, iso
-from gateway.fanout.together import Together
 from gateway.wire import Beat, Entry
 
 _REPAIR_CHANNELS = 200
@@ -57,7 +57,6 @@ class Hub:
         self._channels: dict[str, Channel] = {}
         self._subscribers: set[Subscriber] = set()
         self._pending: list[Channel] = []
-        self._together = Together()
         self._catching_up: dict[Subscriber, asyncio.Task[None]] = {}
 
     @property
@@ -117,33 +116,33 @@ class Hub:
                 await self.tail.listen(subscriber.channels)
                 for name in subscriber.channels:
                     self._channels[name].confirmed = True
-                page = await self._first_page(subscriber, wanted, fault)
+                page, ready = await self._first_page(subscriber, wanted, fault)
         except (TimeoutError, BacklogUnavailable):
             self.end(subscriber, "unavailable", retry_ms=random.randint(2000, 8000))
             return
-        self._take(subscriber, page)
+        self._take(subscriber, page, ready)
         await self._bring_up(subscriber)
 
-    async def _first_page(self, subscriber: Subscriber, wanted: Cursor | None, fault: str | None) -> Page:
+    async def _first_page(self, subscriber: Subscriber, wanted: Cursor | None, fault: str | None) -> tuple[Page, bytes]:
+        """Returns what a subscriber begins with, and a `ready` that is to be written before it, if that is not written yet."""
         subscriber.begin_page()
         if wanted is not None:
             subscriber.start(wanted)
             page = await self._page(subscriber)
             if page.lost is None:
-                self._ready(subscriber, "resumed", wanted)
                 self._meter.resumed(page.source)
-                return page
+                return page, self._ready(subscriber, "resumed", wanted)
             fault = page.lost
         start = await self._now(subscriber)
         if fault:
-            self._ready(subscriber, "reset", start)
+            subscriber.write(self._ready(subscriber, "reset", start))
             self._reset(subscriber, start, fault)
         else:
             self._begin_fresh(subscriber, start)
-        return Page(start.epoch, (), start.position, False, "redis")
+        return Page(start.epoch, (), start.position, False, "redis"), b""
 
     def _begin_fresh(self, subscriber: Subscriber, start: Cursor) -> None:
-        self._ready(subscriber, "fresh", start)
+        subscriber.write(self._ready(subscriber, "fresh", start))
         subscriber.start(start)
         self._meter.resumed("fresh")
 
@@ -152,22 +151,16 @@ class Hub:
         if self._hears(subscriber.channels):
             return Cursor(self.epoch, self.position)
         known = self.position
-        head: Head = await self._together.ask("head", self._backlog.head)
+        head = await self._backlog.head()
         return Cursor(head.epoch, max(head.position, known) if head.epoch == self.epoch else head.position)
 
     async def _page(self, subscriber: Subscriber) -> Page:
         """Returns what a subscriber's channels have after its position, from a log that reaches to where this process is at least."""
-        channels, epoch, after = subscriber.channels, subscriber.epoch, subscriber.position
+        return await self._backlog.read(subscriber.channels, subscriber.epoch, subscriber.position, known=self.position)
 
-        async def read() -> Page:
-            return await self._backlog.read(channels, epoch, after, known=self.position)
-
-        page: Page = await self._together.ask((channels, epoch, after), read)
-        return page
-
-    def _take(self, subscriber: Subscriber, page: Page) -> None:
+    def _take(self, subscriber: Subscriber, page: Page, ready: bytes = b"") -> None:
         """Writes a page, and what came live meanwhile; who has read the end of an epoch that is over is told so."""
-        if subscriber.state is not State.ENDED and subscriber.take_page(page) and subscriber.epoch != self.epoch:
+        if subscriber.state is not State.ENDED and subscriber.take_page(page, ready) and subscriber.epoch != self.epoch:
             self._reset(subscriber, Cursor(self.epoch, self.position), "epoch")
 
     async def earliest(self) -> Cursor:
@@ -203,7 +196,8 @@ class Hub:
                 channel.subscribers.discard(subscriber)
                 channel.empty_since = time.monotonic()
 
-    def _ready(self, subscriber: Subscriber, status: str, cursor: Cursor) -> None:
+    def _ready(self, subscriber: Subscriber, status: str, cursor: Cursor) -> bytes:
+        subscriber.greeted = True
         data = {
             "status": status,
             "streams": [stream.name for stream in subscriber.streams],
@@ -213,8 +207,7 @@ class Hub:
             "heartbeat": self.heartbeat_seconds,
         }
         # Spread, so that those who lose a process together do not come back together.
-        subscriber.write(frame.control("ready", cursor, data, retry_ms=random.randint(1000, 3000)))
-        subscriber.greeted = True
+        return frame.control("ready", cursor, data, retry_ms=random.randint(1000, 3000))
 
     # The live edge
 
@@ -253,11 +246,10 @@ class Hub:
                     self._retry(subscriber)
             self._meter.delivered(run.entries[0].stream, len(run.entries), len(channel.subscribers))
         for subscriber, theirs in several.items():
-            for entry in sorted((e for channel in theirs for e in runs[channel].entries), key=lambda e: (e.position, e.stream)):
-                try:
-                    subscriber.offer(entry)
-                except Exception:
-                    self._retry(subscriber)
+            try:
+                subscriber.offer(sorted((entry for channel in theirs for entry in runs[channel].entries), key=in_order))
+            except Exception:
+                self._retry(subscriber)
             if subscriber.state is State.BEHIND:
                 self._catch_up(subscriber)
 
@@ -333,7 +325,7 @@ class Hub:
                 after = page.through
                 if not page.more or after >= through:
                     break
-        entries.sort(key=lambda entry: (entry.position, entry.stream))
+        entries.sort(key=in_order)
         for entry in entries:
             channel = channels[entry.channel]
             if channel.position < entry.position <= through:

@@ -9,14 +9,14 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Protocol
 
 from auth.principal import Principal
 from gateway.fanout import frame
-from gateway.fanout.backlog import Page
 from gateway.fanout.frame import Cursor, Form
+from gateway.fanout.page import Page, in_order
 from gateway.fanout.sink import Sink
 from gateway.wire import Entry
 from streams.stream import Stream
@@ -121,19 +121,17 @@ class Subscriber:
             if sink.full:
                 self._fall_behind()
             return sink.full
-        for entry in run.entries:
-            self.offer(entry)
+        self.offer(run.entries)
         return self.state is State.BEHIND
 
-    def offer(self, entry: Entry) -> None:
-        """Takes a live entry: writes it, keeps it for the end of catching up, or leaves it to the log."""
+    def offer(self, entries: Iterable[Entry]) -> None:
+        """Takes live entries, in order: writes them, keeps them for the end of catching up, or leaves them to the log."""
         if self.state is State.LIVE:
-            if entry.position > self.position:
-                self._deliver(entry)
-                if self.sink.full:
-                    self._fall_behind()
+            self._deliver(entries)
+            if self.sink.full:
+                self._fall_behind()
         elif self.state is State.CATCHING_UP and not self._overflown:
-            self._buffer.append(entry)
+            self._buffer += entries
             if len(self._buffer) > _BUFFER_ENTRIES:
                 self.leave_to_log()
 
@@ -159,25 +157,19 @@ class Subscriber:
         self._buffer.clear()
         self._overflown = False
 
-    def take_page(self, page: Page) -> bool:
-        """Writes a page's entries; True if with it, and what was kept meanwhile, the subscriber is live."""
-        for entry in page.entries:
-            self._deliver(entry)
-        self.position = self.through = max(self.position, page.through)
-        if page.more or self._overflown:
-            # What is live meanwhile comes in a later page.
-            self.state = State.BEHIND
-            self._buffer.clear()
-            return False
-        # A repair may have brought earlier ones of another channel later.
-        for entry in sorted(self._buffer, key=lambda entry: (entry.position, entry.stream)):
-            if entry.position > page.through:
-                self._deliver(entry)
+    def take_page(self, page: Page, first: bytes = b"") -> bool:
+        """Writes a frame, if it is given, and a page's entries; True if with it, and what was kept meanwhile, the subscriber is live."""
+        live = not page.more and not self._overflown
+        # What is live meanwhile comes in a later page, or here; a repair may have brought earlier ones of another channel later.
+        kept = sorted((entry for entry in self._buffer if entry.position > page.through), key=in_order) if live else []
         self._buffer.clear()
-        self.state = State.LIVE
-        if self.sink.full:
+        self._deliver(page.entries, frame.wrap(first, self.form) if first else b"")
+        self.position = self.through = max(self.position, page.through)
+        self._deliver(kept)
+        self.state = State.LIVE if live else State.BEHIND
+        if live and self.sink.full:
             self._fall_behind()
-        return True
+        return live
 
     def _fall_behind(self) -> None:
         self.state = State.BEHIND
@@ -190,21 +182,36 @@ class Subscriber:
             self.state = State.ENDED
             self.sink.close()
 
-    def _deliver(self, entry: Entry) -> None:
-        if self._skip is not None:
-            if entry.position == self._skip.position and entry.stream <= (self._skip.stream or ""):
-                return
-            if entry.position > self._skip.position:
-                self._skip = None
-        more = False
-        if len(self.streams) > 1 and len(entry.siblings) > 1:
-            later = entry.siblings[entry.siblings.index(entry.channel) + 1 :]
-            more = any(channel in self.channels for channel in later)
-        self.sent_at = time.monotonic()
-        self.sink.write(frame.encode(entry, self.form, more))
-        if more:
-            # Complete only up to the position before: whoever reads on from there skips what this connection has.
-            self.position = entry.position - 1
-            self._skip = Cursor(entry.epoch, entry.position, entry.stream)
-        else:
-            self.position = entry.position
+    def _deliver(self, entries: Iterable[Entry], first: bytes = b"") -> None:
+        """Writes what the client does not have of some entries, in one go: the transport writes at once, with a system call each time.
+
+        Nothing has happened if that fails.
+        """
+        position, skip = self.position, self._skip
+        frames = [first] if first else []
+        for entry in entries:
+            if entry.position <= position:
+                continue
+            if skip is not None:
+                if entry.position == skip.position and entry.stream <= (skip.stream or ""):
+                    continue
+                if entry.position > skip.position:
+                    skip = None
+            more = self._comes_again(entry)
+            frames.append(frame.encode(entry, self.form, more))
+            if more:
+                # Complete only up to the position before: whoever reads on from there skips what this connection has.
+                position, skip = entry.position - 1, Cursor(entry.epoch, entry.position, entry.stream)
+            else:
+                position = entry.position
+        if frames:
+            self.sent_at = time.monotonic()
+            self.sink.write(b"".join(frames))
+        self.position, self._skip = position, skip
+
+    def _comes_again(self, entry: Entry) -> bool:
+        """Whether this connection gets the entry's position on a later stream too."""
+        if len(self.streams) == 1 or len(entry.siblings) == 1:
+            return False
+        later = entry.siblings[entry.siblings.index(entry.channel) + 1 :]
+        return any(channel in self.channels for channel in later)

@@ -1,39 +1,60 @@
-"""⑧ Those who ask the same at a time ask once: a storm of readers that come back is a few reads, not thousands."""
+"""⑧ Those who ask at the same time are answered together: a storm of readers that come back is a few reads, not thousands."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
-from typing import Any
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from functools import partial
+from typing import Generic, TypeVar
 
 _PATIENCE_SECONDS = 0.1
-"""How long a question waits for the same one before it: a connection that hangs must not hold up those who come later."""
+"""How long questions wait for those before them: a connection that hangs must not hold up those who come later."""
 
 
-class Together:
-    """Shares answers. A question begins only after it was asked for, so no answer is older than its question.
+Question = TypeVar("Question", bound=Hashable)
+Answer = TypeVar("Answer")
 
-    While one is being answered, all who come later ask the next one together: asking once in a turn of the loop only, the head of
-    the log cost each connect of a storm 140 of its 820 µs.
+
+class Together(Generic[Question, Answer]):
+    """Collects questions while others are being answered, and asks them all at once; the same question is asked once.
+
+    `answer` takes `at_most` so many questions and returns their answers in order. It begins after each of them was asked, so none
+    is older than its question. What it raises is raised to all who asked.
     """
 
-    def __init__(self) -> None:
-        self._next: dict[Hashable, asyncio.Task[Any]] = {}
-        self._begun: dict[Hashable, asyncio.Task[Any]] = {}
+    def __init__(self, answer: Callable[[Sequence[Question]], Awaitable[Sequence[Answer]]], at_most: int) -> None:
+        self._answer = answer
+        self._at_most = at_most
+        self._waiting: dict[Question, asyncio.Future[Answer]] = {}
+        self._asking: asyncio.Task[None] | None = None
+        self._under_way: set[asyncio.Future[Sequence[Answer]]] = set()
 
-    async def ask(self, key: Hashable, question: Callable[[], Awaitable[Any]]) -> Any:
-        """Returns what the next question is answered, whoever of those who share it asks it, or raises what that raises."""
-        task = self._next.get(key)
-        if task is None:
-            task = self._next[key] = asyncio.create_task(self._in_turn(key, question))
+    async def ask(self, question: Question) -> Answer:
+        """Returns the answer to a question, or raises what answering raises."""
+        future = self._waiting.get(question)
+        if future is None:
+            future = self._waiting[question] = asyncio.get_running_loop().create_future()
             # Whoever asked may have left.
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return await asyncio.shield(task)
+            future.add_done_callback(lambda done: done.cancelled() or done.exception())
+            if self._asking is None:
+                self._asking = asyncio.create_task(self._ask())
+        return await asyncio.shield(future)
 
-    async def _in_turn(self, key: Hashable, question: Callable[[], Awaitable[Any]]) -> Any:
-        if (before := self._begun.get(key)) is not None:
-            await asyncio.wait({before}, timeout=_PATIENCE_SECONDS)
-        task = self._begun[key] = self._next.pop(key)
+    async def _ask(self) -> None:
         try:
-            return await question()
+            while self._waiting:
+                some = {question: self._waiting.pop(question) for question in list(self._waiting)[: self._at_most]}
+                answering = asyncio.ensure_future(self._answer(list(some)))
+                self._under_way.add(answering)
+                answering.add_done_callback(partial(self._settle, list(some.values())))
+                await asyncio.wait({answering}, timeout=_PATIENCE_SECONDS)
         finally:
-            if self._begun.get(key) is task:
-                del self._begun[key]
+            self._asking = None
+
+    def _settle(self, futures: Sequence[asyncio.Future[Answer]], answering: asyncio.Future[Sequence[Answer]]) -> None:
+        self._under_way.discard(answering)
+        for number, future in enumerate(futures):
+            if answering.cancelled():
+                future.cancel()
+            elif (error := answering.exception()) is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(answering.result()[number])

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from gateway.embedded import PostgresServer
 from gateway.fanout.backlog import Backlog
+from gateway.fanout.recent import Recent
 from tests.gateway.fanout.manual import manual
 from tests.gateway.fanout.traffic import go_on, under_load
 from tests.support.gateway import until, web
@@ -58,7 +59,7 @@ async def test_sessions_of_a_replay_are_ended(servers: Servers, monkeypatch: pyt
         return None
 
     monkeypatch.setattr(Backlog, "read", two_at_a_time)
-    monkeypatch.setattr(Backlog, "_from_redis", nothing)
+    monkeypatch.setattr(Recent, "read", nothing)
     connection = await servers.connect()
     async with manual(servers) as bridge, web(servers) as gateway:
         await bridge.change(200)

@@ -9,7 +9,8 @@ from redis.asyncio import Redis
 
 from gateway import wire
 from gateway.fanout.archive import Archive
-from gateway.fanout.backlog import PAGE_ENTRIES, Backlog, Page
+from gateway.fanout.backlog import Backlog
+from gateway.fanout.page import PAGE_ENTRIES, Page
 from tests.gateway.fanout.manual import Manual, manual
 from tests.gateway.fanout.traffic import Traffic
 from tests.support.gateway import web

@@ -2,13 +2,15 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
 
-from gateway.fanout.backlog import PAGE_BYTES, Backlog
+from gateway.fanout.backlog import Backlog
+from gateway.fanout.page import PAGE_BYTES
+from gateway.fanout.recent import Recent
 from gateway.fanout.sink import HIGH_WATER_BYTES
 from gateway.fanout.subscriber import State, Subscriber
 from gateway.wire import Entry
@@ -52,7 +54,7 @@ async def test_cut_and_resume_from_postgres(servers: Servers, monkeypatch: pytes
     async def nothing(*_: object) -> None:
         return None
 
-    monkeypatch.setattr(Backlog, "_from_redis", nothing)
+    monkeypatch.setattr(Recent, "read", nothing)
     web, faults, _ = await _cut_and_resume(servers, 4)
     assert faults == []
     assert _resumes(web, "postgres") > _resumes(web, "redis") == 0
@@ -62,9 +64,9 @@ async def test_control_nothing_kept_while_catching_up(servers: Servers, monkeypa
     """A subscriber that does not keep what comes live while it reads the log loses events, and the same check sees it."""
     offer, read = Subscriber.offer, Backlog.read
 
-    def forgetful(self: Subscriber, entry: Entry) -> None:
+    def forgetful(self: Subscriber, entries: Iterable[Entry]) -> None:
         if self.state is not State.CATCHING_UP:
-            offer(self, entry)
+            offer(self, entries)
 
     async def slow(self: Backlog, *args: object, **options: object) -> object:
         page = await read(self, *args, **options)  # type: ignore[arg-type]

@@ -29,7 +29,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.fanout import sink, ticker
-from gateway.fanout.backlog import PAGE_BYTES, Backlog
+from gateway.fanout.backlog import Backlog
+from gateway.fanout.page import PAGE_BYTES
 from gateway.fanout.subscriber import State
 from gateway.http import response, server
 from gateway.http.app import create
