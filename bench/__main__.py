@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from bench import apart, bell, delay, edge, process, step, storm, throughput
+from bench import apart, bell, delay, edge, process, stalled, step, storm, throughput
 from bench.process import BenchError
 from bench.report import Report
 from bench.scale import FULL, QUICK, Scale
@@ -29,6 +29,7 @@ class Section(StrEnum):
     throughput = "throughput"
     edge = "edge"
     apart = "apart"
+    stalled = "stalled"
     storm = "storm"
     step = "step"
 
@@ -39,6 +40,7 @@ _WORK: dict[Section, Callable[[Stack, Scale, Report], Awaitable[None]]] = {
     Section.throughput: throughput.run,
     Section.edge: edge.run,
     Section.apart: apart.run,
+    Section.stalled: stalled.run,
     Section.storm: storm.run,
     Section.step: step.run,
 }

@@ -35,9 +35,7 @@ async def run(stack: Stack, scale: Scale, report: Report) -> None:
         f"Own channels: {clients:,} users, {_CHANGES:,} changes/s spread over them",
         ("server", "CPU µs to connect", "connects/s", *deliver.COLUMNS),
         [(name, f"{cpu * 1e6:,.0f}", f"{rate:,.0f}", *cost[name].row(cost[ROWCAST.name])) for name, (cpu, rate) in connect.items()],
-        (
-            "A connection to Rowcast has three channels here: its own, those of its stream for all, and another stream's; and a verified token.",
-        ),
+        ("A connection to Rowcast verifies a token, and has three channels: its own, and those of two streams for everybody.",),
     )
     ours, (cpu, _) = cost[ROWCAST.name], connect[ROWCAST.name]
     report.aim("CPU per connect, verified token, three channels", "≤ 400 µs", f"{cpu * 1e6:,.0f} µs", cpu <= 400e-6)

@@ -374,6 +374,7 @@ class Hub:
 
     def _catch_up(self, subscriber: Subscriber) -> None:
         if subscriber not in self._catching_up:
+            self._meter.fell_behind()
             self._work(subscriber, partial(self._bring_up, subscriber))
 
     def _work(self, subscriber: Subscriber, work: Callable[[], Awaitable[None]]) -> None:

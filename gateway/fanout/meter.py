@@ -37,6 +37,9 @@ class Meter:
         self._deliveries = Counter("rowcast_deliveries", "Events offered to subscribers", ["stream"], registry=self.registry)
         self._streams: dict[str, _OfStream] = {}
         self._resumes = Counter("rowcast_resumes", "How streams began: fresh, redis, postgres, reset", ["kind"], registry=self.registry)
+        self._catch_ups = Counter(
+            "rowcast_catch_ups", "Times a live stream could not take what came, and went on from the log", registry=self.registry
+        )
         self._endings = Counter("rowcast_endings", "Why streams ended", ["reason"], registry=self.registry)
         for reason in ENDINGS:
             self._endings.labels(reason)
@@ -76,6 +79,9 @@ class Meter:
 
     def resumed(self, kind: str) -> None:
         self._resumes.labels(kind).inc()
+
+    def fell_behind(self) -> None:
+        self._catch_ups.inc()
 
     def ended(self, reason: str) -> None:
         self._endings.labels(reason).inc()

@@ -25,6 +25,8 @@ from gateway.settings import Settings, SettingsError
 _SEND_BUFFER_BYTES = 262_144
 """Linux takes twice as much, its own bookkeeping included. With 65,536 a reader of everything, 13 MB/s in bursts, passed for slow
 and was sent to the log: 7,700 changes/s were sustained instead of 16,000."""
+_UNHEARD_SECONDS = SLOW_SECONDS + 15
+"""How long the kernel waits for a client to take what was sent: longer than the hub, which counts the slow ones."""
 _SECRETS = frozenset({"ticket", "access_token", "token"})
 
 
@@ -167,7 +169,7 @@ def _bound(listening: socket.socket) -> None:
     """Bounds what the kernel keeps for a reader that does not read, and how long; connections inherit it from the socket that accepts."""
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(SLOW_SECONDS * 1000))
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(_UNHEARD_SECONDS * 1000))
 
 
 def _log_config() -> dict[str, object]:
