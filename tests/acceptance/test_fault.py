@@ -15,7 +15,7 @@ from gateway.bridge import publisher as publishers
 from gateway.embedded import ValkeyServer
 from gateway.fanout import hub as hubs
 from gateway.fanout import tail as tails
-from gateway.fanout.hub import Hub
+from gateway.fanout.repair import Repair
 from gateway.fanout.tail import Tail
 from tests.gateway.fanout.manual import manual
 from tests.gateway.fanout.traffic import go_on, under_load, written
@@ -138,15 +138,14 @@ async def test_control_client_repeats(servers: Servers) -> None:
 
 async def test_control_tail_without_repair(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tail that subscribes again and goes on from the head loses what was published meanwhile, and the check sees it."""
-    repair = Hub._repair
+    repair = Repair.run
 
-    async def forgetful(self: Hub) -> None:
-        if not self.epoch:
+    async def forgetful(self: Repair) -> None:
+        if not self._roster.epoch:
             await repair(self)
-        for channel in self._channels.values():
-            channel.position = self.position = (await self._backlog.head()).position
+        self._roster.arrive(self._roster.channels.values(), (await self._backlog.head()).position)
 
-    monkeypatch.setattr(Hub, "_repair", forgetful)
+    monkeypatch.setattr(Repair, "run", forgetful)
     async with proxied(servers.redis_url) as proxy, manual(servers) as by_hand:
         monkeypatch.setattr(hubs, "Tail", lambda url, hub: Tail(proxy.url(url), hub))
         async with web(servers) as gateway, reading([reader := Reader(gateway, "bookings", 1)]):

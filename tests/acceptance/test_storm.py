@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from gateway.bridge import lease
 from gateway.bridge import publisher as publishers
-from gateway.fanout import hub as hubs
+from gateway.fanout import repair, roster
 from gateway.fanout import subscriber as subscribers
 from tests.gateway.fanout.traffic import restless, writing
 from tests.support.gateway import bridge, web
@@ -84,8 +84,8 @@ async def test_storm(servers: Servers, monkeypatch: pytest.MonkeyPatch, pytestco
     sys.stdout.write(f"seed {seed}\n")
     chance = random.Random(seed)
     monkeypatch.setattr(lease, "acquire", everybody)
-    monkeypatch.setattr(hubs, "_LINGER_SECONDS", 0.1)
-    monkeypatch.setattr(hubs, "_REPAIR_ENTRIES", chance.choice([10, 5000]))
+    monkeypatch.setattr(roster, "_LINGER_SECONDS", 0.1)
+    monkeypatch.setattr(repair, "_ENTRIES", chance.choice([10, 5000]))
     monkeypatch.setattr(subscribers, "_BUFFER_ENTRIES", chance.choice([1, 5, 512]))
     monkeypatch.setattr(publishers, "BATCH_ENTRIES", chance.choice([3, 20, 500]))
     redis: Any = Redis.from_url(servers.redis_url)

@@ -209,17 +209,17 @@ async def test_lost_commits_begin_an_epoch(servers: Servers) -> None:
         async with reading([reader]), Redis.from_url(servers.redis_url) as redis:
             await connection.execute("update bookings set notes = 'before' where id = 1")
             await until(lambda: reader.lines)
-            old = web.hub.epoch
+            old = web.hub.roster.epoch
             life = await redis.hget(wire.META, "life")
             assert life is not None
             # Redis answers as if it had more, and the publisher is made to ask.
             await redis.hset(wire.META, mapping={"position": 7, "life": "another1"})
-            await until(lambda: web.hub.epoch != old)
+            await until(lambda: web.hub.roster.epoch != old)
             await connection.execute("update bookings set notes = 'after' where id = 1")
             await until(lambda: reader.lines)
-        assert await connection.fetchval("select after_position from rowcast.epoch where epoch = $1", web.hub.epoch) == 7
+        assert await connection.fetchval("select after_position from rowcast.epoch where epoch = $1", web.hub.roster.epoch) == 7
         assert (reader.resets, reader.statuses) == (["epoch"], ["fresh"])
-        assert [line.id for line in reader.lines] == [f"{web.hub.epoch}-8"]
+        assert [line.id for line in reader.lines] == [f"{web.hub.roster.epoch}-8"]
         await connection.close()
 
 

@@ -121,13 +121,13 @@ async def _buffered_for_a_slow_reader(servers: Servers) -> int:
         other = Reader(gateway, "bookings", 1)
         async with reading([other]), AsyncExitStack() as stack:
             slow = await stack.enter_async_context(_with_tiny_buffer(gateway, "bookings", 1))
-            await until(lambda: len(gateway.hub.subscribers) == 2)
+            await until(lambda: len(gateway.hub.roster.subscribers) == 2)
             largest = 0
 
             async def watch() -> None:
                 nonlocal largest
                 while True:
-                    largest = max(largest, *(sinks.waiting(each.sink) for each in gateway.hub.subscribers))
+                    largest = max(largest, *(sinks.waiting(each.sink) for each in gateway.hub.roster.subscribers))
                     await asyncio.sleep(0)
 
             watching = asyncio.create_task(watch())

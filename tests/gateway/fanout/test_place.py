@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.fanout import hub as hubs
+from gateway.fanout import catchup
 from gateway.fanout import subscriber as subscribers
 from gateway.fanout.backlog import Backlog
 from gateway.fanout.meter import ENDINGS
@@ -66,7 +66,7 @@ async def test_repair_between_two_events_of_one_position(servers: Servers) -> No
         gateway.hub.dispatch = lambda entry: entry.stream != "bookings" or missed(entry)  # type: ignore[method-assign]
         await bridge.write()
         await bridge.publisher.drain()
-        await until(lambda: reader.last_id == f"{gateway.hub.epoch}-2-bookings")
+        await until(lambda: reader.last_id == f"{gateway.hub.roster.epoch}-2-bookings")
         gateway.hub.dispatch = missed  # type: ignore[method-assign]
         await bridge.redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
         await bridge.change()
@@ -80,14 +80,14 @@ async def test_buffer_overflows_while_catching_up(servers: Servers, monkeypatch:
     read = Backlog.read
     async with manual(servers) as bridge, web(servers) as gateway, reading([Reader(gateway, "bookings", 1)]):
         await bridge.change(2)
-        await until(lambda: gateway.hub.life == bridge.place.life)
+        await until(lambda: gateway.hub.roster.life == bridge.place.life)
         more = [4, 5, 6]
 
         async def meanwhile(self: Backlog, *args: Any, **options: Any) -> Any:
             page = await read(self, *args, **options)
             if more:
                 await bridge.change(more[0])
-                await until(lambda: gateway.hub.position == bridge.place.position)
+                await until(lambda: gateway.hub.roster.position == bridge.place.position)
                 more.pop(0)
             return page
 
@@ -114,7 +114,7 @@ async def test_ended_while_catching_up(servers: Servers, monkeypatch: pytest.Mon
         await bridge.change(2)
         async with gateway.stream("bookings") as stream:
             await stream.next()
-            (subscriber,) = gateway.hub.subscribers
+            (subscriber,) = gateway.hub.roster.subscribers
             if moment == "reading":
                 monkeypatch.setattr(Backlog, "read", hold)
             else:
@@ -127,7 +127,7 @@ async def test_ended_while_catching_up(servers: Servers, monkeypatch: pytest.Mon
             assert (await stream.until("reconnect")).data["reason"] == "max-age"
             with pytest.raises(EOFError):
                 await stream.next()
-        await until(lambda: not gateway.hub.subscribers)
+        await until(lambda: not gateway.hub.roster.subscribers)
         assert subscriber.state is State.ENDED
         registry = gateway.app.state.meter.registry
         endings = {reason: registry.get_sample_value("rowcast_endings_total", {"reason": reason}) for reason in ENDINGS}
@@ -136,7 +136,7 @@ async def test_ended_while_catching_up(servers: Servers, monkeypatch: pytest.Mon
 
 async def test_place_outlives_an_outage(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that comes while Redis is away is told to come again, and keeps its place."""
-    monkeypatch.setattr(hubs, "_JOIN_SECONDS", 0.2)
+    monkeypatch.setattr(catchup, "_JOIN_SECONDS", 0.2)
     async with manual(servers) as bridge:
         await bridge.change(3)
         since = f"{bridge.place.epoch}-2"

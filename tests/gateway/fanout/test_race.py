@@ -8,6 +8,7 @@ import pytest
 from redis.asyncio.connection import AbstractConnection
 
 from gateway.fanout import hub as hubs
+from gateway.fanout import repair, roster
 from gateway.fanout.backlog import Backlog
 from gateway.fanout.subscriber import State
 from gateway.fanout.tail import Tail
@@ -85,12 +86,12 @@ async def test_slow_reader_returns_while_redis_is_seeded_again(servers: Servers,
         async with reading([veteran]):
             await bridge.change(5)
             await until(lambda: len(veteran.lines) == 5)
-            (slow,) = gateway.hub.subscribers
+            (slow,) = gateway.hub.roster.subscribers
             drained = asyncio.Event()
             sinks.replace_drained(monkeypatch, lambda _: drained.wait())
             slow.state = State.BEHIND
             await bridge.change(25)
-            await until(lambda: gateway.hub.position == 30)
+            await until(lambda: gateway.hub.roster.position == 30)
             await bridge.redis.flushall()
             await bridge.publish_some(10)
             drained.set()
@@ -129,12 +130,12 @@ async def test_redis_is_emptied_within_a_repair(servers: Servers, monkeypatch: p
 
 async def test_repair_is_left_to_the_readers_within_a_join(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where more was missed than a repair holds, who is just joining misses none of it either."""
-    monkeypatch.setattr(hubs, "_REPAIR_ENTRIES", 5)
+    monkeypatch.setattr(repair, "_ENTRIES", 5)
     async with manual(servers) as bridge, proxied(servers.redis_url) as proxy:
         monkeypatch.setattr(hubs, "Tail", lambda url, hub: Tail(proxy.url(url), hub))
         async with web(servers) as gateway, reading([veteran := Reader(gateway, "bookings", 1)]):
             await bridge.change(3)
-            await until(lambda: len(veteran.lines) == 3 and gateway.hub.life == bridge.place.life)
+            await until(lambda: len(veteran.lines) == 3 and gateway.hub.roster.life == bridge.place.life)
 
             async def missed(_: object) -> None:
                 proxy.refuse = True
@@ -142,7 +143,7 @@ async def test_repair_is_left_to_the_readers_within_a_join(servers: Servers, mon
                 await until(lambda: not gateway.hub.tail.connected)
                 await bridge.change(20)
                 proxy.heal()
-                await until(lambda: gateway.hub.position == 23)
+                await until(lambda: gateway.hub.roster.position == 23)
 
             meanwhile(monkeypatch, Backlog, "read", missed)
             newcomer = Reader(gateway, "bookings", 1, since=veteran.lines[0].id)
@@ -159,27 +160,27 @@ async def test_epoch_begins_within_a_join(servers: Servers, monkeypatch: pytest.
         async with reading([veteran]):
             await bridge.change(3)
             await until(lambda: len(veteran.lines) == 3)
-            await until(lambda: gateway.hub.life == bridge.place.life)
+            await until(lambda: gateway.hub.roster.life == bridge.place.life)
 
             async def begins(_: object) -> None:
-                epoch = gateway.hub.epoch
+                epoch = gateway.hub.roster.epoch
                 await bridge.connection.execute("select rowcast.begin_epoch('test', 3)")
                 bridge.sequencer._seen = bridge.publisher._place = None
                 await bridge.publish()
-                await until(lambda: gateway.hub.epoch != epoch)
+                await until(lambda: gateway.hub.roster.epoch != epoch)
 
             meanwhile(monkeypatch, Backlog, "read", begins)
             newcomer = Reader(gateway, "bookings", 1, since=veteran.lines[0].id)
             async with reading([newcomer]):
                 await bridge.change()
-                await until(lambda: newcomer.last_id == f"{gateway.hub.epoch}-4")
+                await until(lambda: newcomer.last_id == f"{gateway.hub.roster.epoch}-4")
     assert veteran.resets == ["epoch"]
     assert newcomer.resets == ["epoch"]
 
 
 async def test_channel_is_wanted_again_while_redis_is_away(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     """A channel that was given up and wanted again while Redis was away is not given up afterwards."""
-    monkeypatch.setattr(hubs, "_LINGER_SECONDS", 0.0)
+    monkeypatch.setattr(roster, "_LINGER_SECONDS", 0.0)
     mine = "bookings-changes-1"
     async with manual(servers) as bridge, proxied(servers.redis_url) as proxy:
         monkeypatch.setattr(hubs, "Tail", lambda url, hub: Tail(proxy.url(url), hub))
@@ -196,7 +197,7 @@ async def test_channel_is_wanted_again_while_redis_is_away(servers: Servers, mon
             await until(lambda: mine in hub.channels)
             proxy.heal()
             await until(lambda: newcomer.statuses)
-            await until(lambda: all(each.state is State.LIVE for each in hub.subscribers))
+            await until(lambda: all(each.state is State.LIVE for each in hub.roster.subscribers))
             await bridge.change()
             await bridge.change()
             _, faults = await agreed(servers, [newcomer])
@@ -224,7 +225,7 @@ async def test_join_within_a_repair(servers: Servers, monkeypatch: pytest.Monkey
         monkeypatch.setattr(hubs, "Tail", lambda url, hub: Tail(proxy.url(url), hub))
         async with web(servers) as gateway, reading([Reader(gateway, "bookings", 2)]):
             await bridge.change(3)
-            await until(lambda: gateway.hub.life == bridge.place.life)
+            await until(lambda: gateway.hub.roster.life == bridge.place.life)
             newcomer = Reader(gateway, "bookings", 1)
             task: list[asyncio.Task[None]] = []
 
@@ -255,7 +256,7 @@ async def test_one_failure_is_not_the_others(servers: Servers, monkeypatch: pyte
         async with reading(readers):
             await bridge.change()
             await until(lambda: all(len(reader.lines) == 1 for reader in readers))
-            broken = list(gateway.hub.subscribers)[2].sink
+            broken = list(gateway.hub.roster.subscribers)[2].sink
             write = type(broken).write
 
             def fail(self: object, data: bytes) -> None:

@@ -51,7 +51,7 @@ def no_crash(web: Web, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """No bad request leaves a traceback in the log, or a stream in the hub."""
     yield
     assert not [record for record in caplog.records if record.exc_info]
-    assert not web.hub.subscribers
+    assert not web.hub.roster.subscribers
 
 
 TOKENS: Mapping[str, tuple[Callable[[], Header], str | None, str]] = {
@@ -186,4 +186,4 @@ async def test_good_request_negative_control(web: Web) -> None:
 async def until_left(web: Web) -> None:
     from tests.support.gateway import until
 
-    await until(lambda: not web.hub.subscribers)
+    await until(lambda: not web.hub.roster.subscribers)

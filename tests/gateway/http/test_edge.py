@@ -64,8 +64,8 @@ class Served(Web):
     @property
     def nobody(self) -> bool:
         """Whether the last trace of every connection is gone."""
-        listening = any(channel.subscribers for channel in self.hub._channels.values())
-        return not (self.hub.subscribers or self.hub._catching_up or self.connections or listening)
+        listening = any(channel.subscribers for channel in self.hub.roster.channels.values())
+        return not (self.hub.roster.subscribers or self.hub._catch_up.tasks or self.connections or listening)
 
     async def send(self, *parts: bytes, **options: Any) -> "Client":
         """Opens a connection and sends these bytes, one segment after the other."""
@@ -155,7 +155,7 @@ async def serving(
             await bridge.sequencer.step()
             await bridge.publish()
             web = Served("127.0.0.1", port, app, each, [])
-            await until(lambda: task.done() or (each.started and web.hub.tail.connected and web.hub.epoch))
+            await until(lambda: task.done() or (each.started and web.hub.tail.connected and web.hub.roster.epoch))
             try:
                 yield bridge, web
             finally:
@@ -183,7 +183,7 @@ async def test_http_1_0(module_servers: Servers, lines: list[str], behind: bytes
         assert "transfer-encoding" not in stream.headers
         assert stream.headers["connection"] == "close"
         await arrive(bridge, stream, 2)
-        web.hub.end(next(iter(web.hub.subscribers)), "max-age")
+        web.hub.end(next(iter(web.hub.roster.subscribers)), "max-age")
         sse.parse((await client.rest()).removesuffix(b"\n\n"), first=False)
 
 
@@ -201,7 +201,7 @@ async def test_pipelined_behind_the_stream(module_servers: Servers) -> None:
         client = await web.send(get() + get("Connection: close", path="/livez"))
         stream = await client.stream()
         await arrive(bridge, stream, 3)
-        web.hub.end(next(iter(web.hub.subscribers)), "max-age")
+        web.hub.end(next(iter(web.hub.roster.subscribers)), "max-age")
         assert (await stream.next()).name == "reconnect"
         with pytest.raises(EOFError):
             await stream.next()
@@ -261,7 +261,7 @@ async def test_garbage_behind_the_request(module_servers: Servers) -> None:
             assert tracemalloc.get_traced_memory()[1] < 30 * len(garbage)
         finally:
             tracemalloc.stop()
-        assert len(web.hub.subscribers) == len(web.connections) == 1
+        assert len(web.hub.roster.subscribers) == len(web.connections) == 1
         client.reset()
         await until(lambda: web.nobody)
 
@@ -340,18 +340,18 @@ async def test_leaving_while_joining(
     async with serving(module_servers) as (bridge, web):
         start = bridge.place.position
         await bridge.change()
-        await until(lambda: web.hub.position == start + 1)
+        await until(lambda: web.hub.roster.position == start + 1)
         for name in ("head", "read"):
             held(name)
-        last = f"{web.hub.epoch}-{start}" if since == "an id" else since
+        last = f"{web.hub.roster.epoch}-{start}" if since == "an id" else since
         client = await web.send(get(*([f"Last-Event-ID: {last}"] if last else [])))
         assert (await client.answer()).status == 200
         await asked.wait()
-        assert [each.state for each in web.hub.subscribers] == [State.CATCHING_UP]
+        assert [each.state for each in web.hub.roster.subscribers] == [State.CATCHING_UP]
         leave(client)
         await until(lambda: web.nobody)
         answered.set()
-        async with web.stream("bookings", since=f"{web.hub.epoch}-{start}") as stream:
+        async with web.stream("bookings", since=f"{web.hub.roster.epoch}-{start}") as stream:
             await bridge.change()
             assert positions(await stream.events(2)) == [start + 1, start + 2]
         await until(lambda: web.nobody)
@@ -369,7 +369,7 @@ async def test_end(module_servers: Servers, reason: str, event: str) -> None:
         stream = await client.stream()
         await bridge.change()
         await stream.events(1)
-        web.hub.end(next(iter(web.hub.subscribers)), reason)
+        web.hub.end(next(iter(web.hub.roster.subscribers)), reason)
         size, _, rest = (await client.rest()).partition(b"\r\n")
         last, rest = rest[: int(size, 16)], rest[int(size, 16) :]
         assert rest == b"\r\n0\r\n\r\n"
@@ -382,8 +382,9 @@ async def test_end(module_servers: Servers, reason: str, event: str) -> None:
 
 async def test_reader_that_stops(module_servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader that stops reading costs a bounded buffer, is ended as slow with its connection, and delays nobody."""
-    for each in (ticker, response, server):
+    for each in (ticker, response):
         monkeypatch.setattr(each, "SLOW_SECONDS", 0.5)
+    monkeypatch.setattr(server, "_UNHEARD_SECONDS", 1.0)
     async with serving(module_servers, heartbeat="400ms") as (bridge, web):
         with socket.socket() as narrow:
             narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -391,8 +392,8 @@ async def test_reader_that_stops(module_servers: Servers, monkeypatch: pytest.Mo
             loop = asyncio.get_running_loop()
             await loop.sock_connect(narrow, (web.host, web.port))
             await loop.sock_sendall(narrow, get())
-            await until(lambda: len(web.hub.subscribers) == 1)
-            slow = next(iter(web.hub.subscribers))
+            await until(lambda: len(web.hub.roster.subscribers) == 1)
+            slow = next(iter(web.hub.roster.subscribers))
             largest = 0
             async with web.stream("bookings") as other:
                 start = bridge.place.position
@@ -403,7 +404,7 @@ async def test_reader_that_stops(module_servers: Servers, monkeypatch: pytest.Mo
                     largest = max(largest, sinks.waiting(slow.sink))
                 assert positions(await events) == list(range(start + 1, start + 301))
                 await until(lambda: slow.state is State.ENDED)
-                await until(lambda: slow not in web.hub.subscribers and len(web.connections) == 1)
+                await until(lambda: slow not in web.hub.roster.subscribers and len(web.connections) == 1)
                 assert web.sample("rowcast_endings_total", reason="slow") == 1
                 assert web.sample("rowcast_endings_total", reason="gone") == 0
                 await arrive(bridge, other)
@@ -422,9 +423,9 @@ async def test_shutdown(module_servers: Servers, monkeypatch: pytest.MonkeyPatch
             await asyncio.Event().wait()
 
         monkeypatch.setattr(Backlog, "read", never)
-        joining = await web.send(get(f"Last-Event-ID: {web.hub.epoch}-0"))
+        joining = await web.send(get(f"Last-Event-ID: {web.hub.roster.epoch}-0"))
         streams.append(await joining.answer())
-        await until(lambda: len(web.hub.subscribers) == 11)
+        await until(lambda: len(web.hub.roster.subscribers) == 11)
         web.server.should_exit = True
         for stream in streams:
             told = await stream.next()
@@ -468,8 +469,8 @@ async def test_shutdown_with_a_reader_that_does_not_read(module_servers: Servers
     async with serving(module_servers, timeout_graceful_shutdown=30) as (bridge, web):
         client = await web.send(get())
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        await until(lambda: [each.state for each in web.hub.subscribers] == [State.LIVE])
-        subscriber = next(iter(web.hub.subscribers))
+        await until(lambda: [each.state for each in web.hub.roster.subscribers] == [State.LIVE])
+        subscriber = next(iter(web.hub.roster.subscribers))
         while not subscriber.sink.full:
             await burst(bridge, 90)
             await asyncio.sleep(0.05)
@@ -540,7 +541,7 @@ async def test_middleware(module_servers: Servers, middleware: list[Any]) -> Non
         assert stream.headers["x-between"] == "yes"
         for _ in range(3):
             await arrive(bridge, stream)
-        web.hub.end(next(iter(web.hub.subscribers)), "max-age")
+        web.hub.end(next(iter(web.hub.roster.subscribers)), "max-age")
         assert (await client.rest()).endswith(b"\r\n0\r\n\r\n")
         gone = await web.send(get())
         await gone.stream()
@@ -564,7 +565,7 @@ async def test_tls(module_servers: Servers, tmp_path: Path, way_out: str) -> Non
     async with serving(module_servers, ssl_certfile=certificate, ssl_keyfile=key, timeout_keep_alive=0.1) as (bridge, web):
         client = await web.send(get(), ssl=trusting, server_hostname="127.0.0.1")
         stream = await client.stream()
-        subscriber = next(iter(web.hub.subscribers))
+        subscriber = next(iter(web.hub.roster.subscribers))
         assert isinstance(subscriber.sink, Edge) == (way_out == "handed over")
         start = bridge.place.position
         await burst(bridge, 150)

@@ -46,7 +46,7 @@ async def opened(web: Web, header: str | None = None, query: str = "") -> AsyncI
         yield stream
     finally:
         await stream.close()
-        await until(lambda: not web.hub.subscribers)
+        await until(lambda: not web.hub.roster.subscribers)
 
 
 async def since(web: Web, header: str | None = None, query: str = "") -> tuple[str, str | None]:

@@ -87,7 +87,7 @@ async def test_without_cors_no_origin_is_named(web: Web) -> None:
         assert not [name for name in stream.headers if name.startswith("access-control")]
     answer = await web.request("/streams/bookings", {"Origin": ORIGIN, "Access-Control-Request-Method": "GET"}, method="OPTIONS")
     assert answer.status == 405
-    await until(lambda: not web.hub.subscribers)
+    await until(lambda: not web.hub.roster.subscribers)
 
 
 async def test_cors(servers: Servers) -> None:

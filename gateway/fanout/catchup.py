@@ -1,0 +1,181 @@
+"""⑧ Brings subscribers up to what is live: those who join, and those who could not take what came.
+
+- What is live is kept from before the log is read, so nothing lies between the last page and the first live entry.
+- Whatever becomes of one subscriber here, it is nobody else's matter.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from typing import Protocol
+
+import structlog
+
+from gateway.fanout import frame
+from gateway.fanout.backlog import Backlog, BacklogUnavailable
+from gateway.fanout.frame import Cursor
+from gateway.fanout.meter import Meter
+from gateway.fanout.page import Page
+from gateway.fanout.roster import Roster
+from gateway.fanout.subscriber import State, Subscriber
+from gateway.fanout.ticker import iso
+
+_JOIN_SECONDS = 10.0
+
+log = structlog.get_logger()
+
+
+class Tail(Protocol):
+    """What is needed of the tail."""
+
+    connected: bool
+
+    async def listen(self, channels: Iterable[str]) -> None: ...
+
+
+class End(Protocol):
+    """Ends a subscriber's stream, for one of the known reasons."""
+
+    def __call__(self, subscriber: Subscriber, reason: str, retry_ms: int | None = None) -> None: ...
+
+
+class CatchUp:
+    """A task for each subscriber that is not live, and none for those who are."""
+
+    def __init__(self, roster: Roster, tail: Tail, backlog: Backlog, meter: Meter, end: End, heartbeat_seconds: float) -> None:
+        self._roster = roster
+        self._tail = tail
+        self._backlog = backlog
+        self._meter = meter
+        self._end = end
+        self._heartbeat_seconds = heartbeat_seconds
+        self.tasks: dict[Subscriber, asyncio.Task[None]] = {}
+
+    def join(self, subscriber: Subscriber, wanted: Cursor | None, fault: str | None) -> None:
+        """Lets a subscriber join, behind an id, or, where `wanted` is None, from now on, perhaps because of a fault of its id."""
+        if wanted is None and fault is None and self._hears(subscriber):
+            # Nothing to ask and nothing to wait for.
+            self._roster.attach(subscriber)
+            self._begin_fresh(subscriber, self._roster.cursor)
+            subscriber.state = State.LIVE
+        else:
+            self._work(subscriber, partial(self._join, subscriber, wanted, fault))
+
+    def go_on(self, subscriber: Subscriber) -> None:
+        """Lets one who has left what is live to the log read it there."""
+        if subscriber not in self.tasks:
+            self._meter.fell_behind()
+            self._work(subscriber, partial(self._bring_up, subscriber))
+
+    def reset(self, subscriber: Subscriber, cursor: Cursor, reason: str) -> None:
+        """Tells a subscriber that its history cannot be completed, and that it goes on from a cursor."""
+        if subscriber.state is State.ENDED:
+            return
+        subscriber.start(cursor)
+        subscriber.write(frame.control("reset", cursor, {"reason": reason, "streams": [s.name for s in subscriber.streams]}))
+        self._meter.resumed("reset")
+
+    def leave(self, subscriber: Subscriber) -> None:
+        """Stops what is being done for a subscriber that has left."""
+        task = self.tasks.pop(subscriber, None)
+        if task is not None:
+            task.cancel()
+
+    def _hears(self, subscriber: Subscriber) -> bool:
+        """Whether whatever its channels had up to now has come, on the tail's one connection, and what follows will."""
+        return self._tail.connected and self._roster.chained(subscriber.channels)
+
+    def _work(self, subscriber: Subscriber, work: Callable[[], Awaitable[None]]) -> None:
+        self.tasks[subscriber] = asyncio.create_task(self._until_live(subscriber, work))
+
+    async def _until_live(self, subscriber: Subscriber, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except BacklogUnavailable:
+            self._end(subscriber, "unavailable")
+        except Exception:
+            log.exception("catching up has failed", connection=subscriber.connection)
+            self._end(subscriber, "unavailable")
+        finally:
+            self.tasks.pop(subscriber, None)
+
+    async def _join(self, subscriber: Subscriber, wanted: Cursor | None, fault: str | None) -> None:
+        """Subscribes, says `ready`, replays what lies after `wanted`, and goes on until the subscriber is live."""
+        try:
+            async with asyncio.timeout(_JOIN_SECONDS):
+                self._roster.attach(subscriber)
+                await self._tail.listen(subscriber.channels)
+                self._roster.confirm(subscriber.channels)
+                page, ready = await self._first_page(subscriber, wanted, fault)
+        except (TimeoutError, BacklogUnavailable):
+            self._end(subscriber, "unavailable", retry_ms=random.randint(2000, 8000))
+            return
+        self._take(subscriber, page, ready)
+        await self._bring_up(subscriber)
+
+    async def _first_page(self, subscriber: Subscriber, wanted: Cursor | None, fault: str | None) -> tuple[Page, bytes]:
+        """Returns what a subscriber begins with, and a `ready` that is to be written before it, if that is not written yet."""
+        subscriber.begin_page()
+        if wanted is not None:
+            subscriber.start(wanted)
+            page = await self._page(subscriber)
+            if page.lost is None:
+                self._meter.resumed(page.source)
+                return page, self._ready(subscriber, "resumed", wanted)
+            fault = page.lost
+        start = await self._now(subscriber)
+        if fault:
+            subscriber.write(self._ready(subscriber, "reset", start))
+            self.reset(subscriber, start, fault)
+        else:
+            self._begin_fresh(subscriber, start)
+        return Page(start.epoch, (), start.position, False, "redis"), b""
+
+    def _begin_fresh(self, subscriber: Subscriber, start: Cursor) -> None:
+        subscriber.write(self._ready(subscriber, "fresh", start))
+        subscriber.start(start)
+        self._meter.resumed("fresh")
+
+    def _ready(self, subscriber: Subscriber, status: str, cursor: Cursor) -> bytes:
+        subscriber.greeted = True
+        data = {
+            "status": status,
+            "streams": [stream.name for stream in subscriber.streams],
+            "connection": subscriber.connection,
+            "from": str(cursor),
+            "expires_at": iso(subscriber.principal.expires_at),
+            "heartbeat": self._heartbeat_seconds,
+        }
+        # Spread, so that those who lose a process together do not come back together.
+        return frame.control("ready", cursor, data, retry_ms=random.randint(1000, 3000))
+
+    async def _now(self, subscriber: Subscriber) -> Cursor:
+        """Returns a position from which a subscriber can go on: nothing after it has been missed on any of its channels."""
+        roster = self._roster
+        if self._hears(subscriber):
+            return roster.cursor
+        known = roster.position
+        head = await self._backlog.head()
+        return Cursor(head.epoch, max(head.position, known) if head.epoch == roster.epoch else head.position)
+
+    async def _page(self, subscriber: Subscriber) -> Page:
+        """Returns what a subscriber's channels have after its position, from a log that reaches to where this process is at least."""
+        return await self._backlog.read(subscriber.channels, subscriber.epoch, subscriber.position, known=self._roster.position)
+
+    def _take(self, subscriber: Subscriber, page: Page, ready: bytes = b"") -> None:
+        """Writes a page, and what came live meanwhile; who has read the end of an epoch that is over is told so."""
+        if subscriber.state is not State.ENDED and subscriber.take_page(page, ready) and subscriber.epoch != self._roster.epoch:
+            self.reset(subscriber, self._roster.cursor, "epoch")
+
+    async def _bring_up(self, subscriber: Subscriber) -> None:
+        while True:
+            await subscriber.sink.drained()
+            if subscriber.state not in (State.BEHIND, State.CATCHING_UP):
+                return
+            subscriber.begin_page()
+            page = await self._page(subscriber)
+            if page.lost:
+                self.reset(subscriber, await self._now(subscriber), page.lost)
+            else:
+                self._take(subscriber, page)

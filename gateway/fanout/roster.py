@@ -1,0 +1,76 @@
+"""⑦ Who listens to which channel in this process, and how far it has the log."""
+
+import time
+from collections.abc import Callable, Iterable
+
+from gateway.fanout.channel import Channel
+from gateway.fanout.frame import Cursor
+from gateway.fanout.subscriber import Subscriber
+
+_LINGER_SECONDS = 5.0
+"""How long a channel that nobody listens to stays subscribed: people come back."""
+
+
+class Roster:
+    """Channels by name, and all subscribers. `position` is the newest that this process has heard of, in `epoch`; `life` is Redis's."""
+
+    def __init__(self) -> None:
+        self.epoch = ""
+        self.life = ""
+        self.position = 0
+        self.channels: dict[str, Channel] = {}
+        self.subscribers: set[Subscriber] = set()
+
+    @property
+    def cursor(self) -> Cursor:
+        """The id of whoever has everything up to here."""
+        return Cursor(self.epoch, self.position)
+
+    def begin(self, cursor: Cursor, life: str) -> None:
+        """Goes on from a cursor, with no channel chained to what it had before."""
+        self.epoch, self.position, self.life = cursor.epoch, cursor.position, life
+        for channel in self.channels.values():
+            channel.position = cursor.position
+            channel.chained = False
+
+    def attach(self, subscriber: Subscriber) -> None:
+        """Lets a subscriber hear its channels."""
+        for name in subscriber.channels:
+            channel = self.channels.get(name)
+            if channel is None:
+                channel = self.channels[name] = Channel(self.position)
+            channel.subscribers.add(subscriber)
+
+    def detach(self, subscriber: Subscriber) -> None:
+        """Lets it hear nothing more; for one that never heard anything too."""
+        for name in subscriber.channels:
+            channel = self.channels.get(name)
+            if channel is not None:
+                channel.subscribers.discard(subscriber)
+                channel.empty_since = time.monotonic()
+
+    def chained(self, names: Iterable[str]) -> bool:
+        """Whether all that these channels had up to `position` has come, as long as the tail is connected."""
+        return all(name in self.channels and self.channels[name].chained for name in names)
+
+    def confirm(self, names: Iterable[str]) -> None:
+        """Takes note that whatever these channels get from now on comes."""
+        for name in names:
+            self.channels[name].confirmed = True
+
+    def arrive(self, channels: Iterable[Channel], through: int) -> None:
+        """Takes note that nothing is missing on these channels up to a position."""
+        for channel in channels:
+            channel.reach(through)
+        self.position = max(self.position, through)
+
+    def complete(self, subscriber: Subscriber) -> int:
+        """Returns up to which position everything for a live subscriber was offered to it."""
+        return min(self.channels[name].position for name in subscriber.channels)
+
+    def release(self, forget: Callable[[str], bool]) -> None:
+        """Gives up the channels that nobody has listened to for a while, where `forget` ends their subscription."""
+        now = time.monotonic()
+        for name, channel in list(self.channels.items()):
+            if not channel.subscribers and not channel.pending and now - channel.empty_since >= _LINGER_SECONDS and forget(name):
+                del self.channels[name]
