@@ -29,13 +29,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--long"):
-        long = [item for item in items if item.get_closest_marker("long") or _by_the_other_way(item)]
-        config.hook.pytest_deselected(items=long)
-        items[:] = [item for item in items if item not in long]
+    long = config.getoption("--long")
+    left_out = [item for item in items if _elsewhere(item) or not (long or _short(item))]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
-def _by_the_other_way(item: pytest.Item) -> bool:
-    """Whether a test of what happens behind the way out runs over the second one."""
+def _short(item: pytest.Item) -> bool:
+    """Whether a test runs each time; one of what happens behind the way out does over the first."""
+    return not item.get_closest_marker("long") and (_way_out(item) == "handed over" or not item.get_closest_marker("one_way"))
+
+
+def _elsewhere(item: pytest.Item) -> bool:
+    """Whether a test looks into a server that this way out has not."""
+    return item.get_closest_marker("uvicorn") is not None and _way_out(item) == "hypercorn"
+
+
+def _way_out(item: pytest.Item) -> str:
     callspec = getattr(item, "callspec", None)
-    return item.get_closest_marker("one_way") is not None and callspec is not None and callspec.params.get("way_out") == "sse-starlette"
+    return str(callspec.params.get("way_out", "handed over")) if callspec is not None else "handed over"

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-import uvicorn
-from sse_starlette.sse import AppStatus
 from starlette.applications import Starlette
 
 from auth.key import shared_secret
@@ -18,10 +16,9 @@ from auth.token import sign
 from gateway.bridge.bridge import Bridge
 from gateway.fanout.hub import Hub
 from gateway.http.app import create
-from gateway.http.server import Protocol
 from gateway.settings import Settings, read
 from streams.catalog import Catalog
-from tests.support import sse
+from tests.support import http_server, sse
 from tests.support.servers import Servers
 
 SECRET = "a secret for tests that is long enough, and not one byte more"
@@ -76,24 +73,10 @@ class Web:
 
 @asynccontextmanager
 async def web(servers: Servers, catalog: Catalog | None = None, **changes: Any) -> AsyncIterator[Web]:
-    """Serves the application on a free port, as `rowcast web` does."""
-    AppStatus.enable_automatic_graceful_drain = False
+    """Serves the application on a free port."""
     app = create(settings(servers, **changes), catalog)
-    server = uvicorn.Server(
-        uvicorn.Config(app, host="127.0.0.1", port=0, http=Protocol, log_level="warning", timeout_graceful_shutdown=3, lifespan="on")
-    )
-    # Signals belong to pytest.
-    server.capture_signals = contextlib.nullcontext  # type: ignore[assignment, method-assign]
-    task = asyncio.create_task(server.serve())
-    await until(lambda: server.started or task.done())
-    if task.done():
-        task.result()
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
+    async with http_server.serve(app) as port:
         yield Web("127.0.0.1", port, app)
-    finally:
-        server.should_exit = True
-        await task
 
 
 def bridge_of(servers: Servers, **changes: Any) -> Bridge:

@@ -10,14 +10,17 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from gateway.fanout.sink import BufferSink
 from gateway.http.edge import Edge
 from gateway.http.server import Protocol
+from tests.support import http_server
 
 
-@pytest.fixture(scope="module", params=["handed over", "sse-starlette"])
+@pytest.fixture(scope="module", params=["handed over", "sse-starlette", "hypercorn"])
 def way_out(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Runs a module's tests over both ways; `usefixtures("way_out")`."""
+    """Runs a module's tests over each way; `usefixtures("way_out")`. Hypercorn is another server, which offers no hand-over."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "sse-starlette":
             patch.setattr(Protocol, "on_message_begin", HttpToolsProtocol.on_message_begin)
+        if request.param == "hypercorn":
+            patch.setattr(http_server, "serve", http_server.by_hypercorn)
         yield request.param
 
 

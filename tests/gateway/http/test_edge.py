@@ -41,7 +41,7 @@ from tests.support import sinks, sse
 from tests.support.gateway import Web, positions, settings, token, until
 from tests.support.servers import Servers
 
-pytestmark = pytest.mark.usefixtures("way_out")
+pytestmark = [pytest.mark.usefixtures("way_out"), pytest.mark.uvicorn]
 
 
 @dataclass
