@@ -8,12 +8,13 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bench import apart, bell, delay, edge, process, stalled, step, storm, throughput
+from bench import apart, bell, delay, edge, plot, process, stalled, step, storm, throughput
 from bench.process import BenchError
 from bench.report import Report
 from bench.scale import FULL, QUICK, Scale
@@ -34,6 +35,7 @@ class Section(StrEnum):
     step = "step"
 
 
+_LIBRARIES = ("uvicorn", "uvloop", "starlette", "sse-starlette", "redis", "hiredis", "asyncpg", "pyjwt")
 _WORK: dict[Section, Callable[[Stack, Scale, Report], Awaitable[None]]] = {
     Section.bell: bell.run,
     Section.delay: delay.run,
@@ -48,6 +50,7 @@ _WORK: dict[Section, Callable[[Stack, Scale, Report], Awaitable[None]]] = {
 
 def main(
     only: Annotated[list[Section] | None, typer.Option(help="A section; may be given again. Without it, all.")] = None,
+    out: Annotated[Path, typer.Option(help="Where results.json and results.png are written.")] = Path("bench-results"),
     quick: Annotated[bool, typer.Option("--quick", help="About two minutes, with rougher figures.")] = False,
 ) -> None:
     """Measures what a change costs its writers, how long it takes to the clients, and how many a second there may be."""
@@ -60,6 +63,10 @@ def main(
             report.say("starting servers")
             with embedded.start(Path(directory) / "data") as servers:
                 asyncio.run(_run(servers, Path(directory), only or list(Section), QUICK if quick else FULL, report))
+        report.write(out / "results.json")
+        report.say(f"written: {out / 'results.json'}")
+        missing = plot.draw(report.results, out / "results.png")
+        report.say(f"no plot: it needs {missing}" if missing else f"drawn: {out / 'results.png'}")
     except KeyboardInterrupt:
         report.console.print("stopped")
         raise SystemExit(130) from None
@@ -71,16 +78,16 @@ def main(
 async def _run(servers: embedded.Servers, directory: Path, sections: list[Section], scale: Scale, report: Report) -> None:
     started = time.monotonic()
     async with Stack.open(servers, directory, scale.total_seconds) as stack:
-        report.table("Machine", ("what", "is"), await _machine(stack))
+        report.machine(await _machine(stack))
         for section, work in _WORK.items():
             if section in sections:
                 others, began = process.others_seconds(), time.monotonic()
-                with report.section(section):
+                with report.section(section.value):
                     await work(stack, scale, report)
                 took = time.monotonic() - began
-                report.say(
-                    f"{section} took {took:.0f} s; others used {(process.others_seconds() - others) / took:.0%} of one core meanwhile"
-                )
+                others = (process.others_seconds() - others) / took
+                report.results["sections"][section.value] |= {"seconds": took, "others": others}
+                report.say(f"{section} took {took:.0f} s; others used {others:.0%} of one core meanwhile")
     report.aims()
     report.say(f"all took {time.monotonic() - started:.0f} s")
 
@@ -95,7 +102,8 @@ async def _machine(stack: Stack) -> list[tuple[str, str]]:
     appends = await stack.redis.config_get("append*")
     return [
         ("cores", f"{os.cpu_count()} {platform.machine()}, load average {os.getloadavg()[0]:.1f}"),
-        ("Python", platform.python_version()),
+        ("system", f"{platform.system()} {platform.release()}"),
+        ("Python", ", ".join([platform.python_version(), *(f"{name} {version(name)}" for name in _LIBRARIES)])),
         ("Postgres", ", ".join(f"{name} {value}" for name, value in postgres.items())),
         (
             "Redis",

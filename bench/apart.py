@@ -9,7 +9,7 @@ from bench.deliver import Cost, cpu_seconds
 from bench.edge import installed
 from bench.peer import Server
 from bench.peer.rowcast import ROWCAST
-from bench.report import Report, milliseconds, percentile
+from bench.report import Figure, Report, milliseconds, percentile
 from bench.scale import Scale
 from bench.stack import Stack
 
@@ -23,7 +23,9 @@ async def run(stack: Stack, scale: Scale, report: Report) -> None:
     connect: dict[str, tuple[float, float]] = {}
     cost: dict[str, Cost] = {}
     clients = scale.apart_clients
-    for peer in installed(report):
+    peers = installed(report)
+    report.expect(2 * len(peers))
+    for peer in peers:
         async with peer.start(stack) as server:
             report.say(f"{server.name}: {clients:,} connections with a channel each")
             before = cpu_seconds(server)
@@ -33,15 +35,18 @@ async def run(stack: Stack, scale: Scale, report: Report) -> None:
                 cost[server.name] = await _spread(server, crowd, clients, scale.apart_seconds)
     report.table(
         f"Own channels: {clients:,} users, {_CHANGES:,} changes/s spread over them",
-        ("server", "CPU µs to connect", "connects/s", *deliver.COLUMNS),
-        [(name, f"{cpu * 1e6:,.0f}", f"{rate:,.0f}", *cost[name].row(cost[ROWCAST.name])) for name, (cpu, rate) in connect.items()],
+        ("users", "server", "CPU µs to connect", "connects/s", *deliver.COLUMNS),
+        [
+            (Figure.of(clients, ","), name, Figure.of(cpu * 1e6, ",.0f"), Figure.of(rate, ",.0f"), *cost[name].row(cost[ROWCAST.name]))
+            for name, (cpu, rate) in connect.items()
+        ],
         ("A connection to Rowcast verifies a token, and has three channels: its own, and those of two streams for everybody.",),
     )
     ours, (cpu, _) = cost[ROWCAST.name], connect[ROWCAST.name]
-    report.aim("CPU per connect, verified token, three channels", "≤ 400 µs", f"{cpu * 1e6:,.0f} µs", cpu <= 400e-6)
+    report.aim("CPU per connect, verified token, three channels", "≤ 400 µs", Figure.of(cpu * 1e6, ",.0f", " µs"), cpu <= 400e-6)
     late = percentile(ours.delays, 0.99)
-    report.aim(f"own channels, p99 at {_CHANGES:,} changes/s", "≤ 50 ms", f"{milliseconds(late)} ms", late <= 0.05)
-    report.aim("own channels, share of one core", "< 100%", f"{ours.core:.0%}", ours.core < 0.95)
+    report.aim(f"own channels, p99 at {_CHANGES:,} changes/s", "≤ 50 ms", milliseconds(late, " ms"), late <= 0.05)
+    report.aim("own channels, share of one core", "< 100%", Figure.of(ours.core, ".0%"), ours.core < 0.95)
 
 
 async def _spread(server: Server, crowd: Crowd, clients: int, seconds: float) -> Cost:

@@ -8,7 +8,7 @@ from statistics import mean, median
 
 import sql
 from bench import process, writers
-from bench.report import Report
+from bench.report import Figure, Report
 from bench.scale import Scale
 from bench.stack import Stack
 from gateway.bridge.listener import connect
@@ -91,6 +91,7 @@ CASES = (
 async def run(stack: Stack, scale: Scale, report: Report) -> None:
     """Runs every case in turn, several rounds, every second one backwards; a case is compared within its round."""
     found = {case: Found() for case in CASES}
+    report.expect(sum(scale.bell_bridge_rounds if case.bridge else scale.bell_rounds for case in CASES))
     for round in range(scale.bell_rounds):
         for case in CASES[:: -1 if round % 2 else 1]:
             if case.bridge and round >= scale.bell_bridge_rounds:
@@ -111,10 +112,10 @@ async def run(stack: Stack, scale: Scale, report: Report) -> None:
         [
             (
                 case.name,
-                f"{median(each.rates):,.0f}",
-                f"{median(each.ratios):.2f}",
+                Figure.of(median(each.rates), ",.0f"),
+                Figure.of(median(each.ratios), ".2f"),
                 " ".join(f"{ratio:.2f}" for ratio in each.ratios),
-                f"{mean(each.others):.0%}",
+                Figure.of(mean(each.others), ".0%"),
             )
             for case, each in found.items()
         ],
@@ -124,4 +125,4 @@ async def run(stack: Stack, scale: Scale, report: Report) -> None:
         ),
     )
     ratio = median(found[AWAKE].ratios)
-    report.aim("armed and awake ÷ outbox only, tx/s", f"≥ {AIM}", f"{ratio:.2f}", ratio >= AIM)
+    report.aim("armed and awake ÷ outbox only, tx/s", f"≥ {AIM}", Figure.of(ratio, ".2f"), ratio >= AIM)

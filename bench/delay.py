@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bench import process
 from bench.clients import listening
-from bench.report import Report, milliseconds, percentile
+from bench.report import Figure, Report, milliseconds, percentile
 from bench.scale import Scale
 from bench.stack import Stack, Web
 from gateway.bridge.listener import Connection, connect
@@ -30,6 +30,7 @@ class Delays:
 
 async def run(stack: Stack, scale: Scale, report: Report) -> None:
     """Writes at a pace, then one change at a time to a sleeping bridge."""
+    report.expect(2)
     async with stack.bridge("armed"), stack.web() as web:
         report.say(f"{RATE} changes a second to {CLIENTS} clients")
         awake = await _measure(stack, web, int(RATE * scale.delay_seconds), 1 / RATE)
@@ -42,7 +43,7 @@ async def run(stack: Stack, scale: Scale, report: Report) -> None:
                 (
                     f"{name}, since COMMIT {since}",
                     *(milliseconds(percentile(values, share)) for share in (0.5, 0.95, 0.99, 1)),
-                    f"{len(values):,}",
+                    Figure.of(len(values), ","),
                 )
             )
     report.table(
@@ -52,8 +53,8 @@ async def run(stack: Stack, scale: Scale, report: Report) -> None:
         (f"not arrived: {awake.missing + asleep.missing}",),
     )
     p50, p99 = (percentile(awake.since_answered, share) for share in (0.5, 0.99))
-    report.aim(f"delay at {RATE}/s since the answer, p50", "< 5 ms", f"{p50 * 1000:.1f} ms", p50 < P50_AIM_SECONDS)
-    report.aim(f"delay at {RATE}/s since the answer, p99", "< 20 ms", f"{p99 * 1000:.1f} ms", p99 < P99_AIM_SECONDS)
+    report.aim(f"delay at {RATE}/s since the answer, p50", "< 5 ms", milliseconds(p50, " ms"), p50 < P50_AIM_SECONDS)
+    report.aim(f"delay at {RATE}/s since the answer, p99", "< 20 ms", milliseconds(p99, " ms"), p99 < P99_AIM_SECONDS)
 
 
 async def _measure(stack: Stack, web: Web, changes: int, pause_seconds: float) -> Delays:

@@ -9,9 +9,10 @@ from bench import process
 from bench.crowd import Crowd
 from bench.peer import Server
 from bench.process import BenchError
-from bench.report import milliseconds, percentile
+from bench.report import Figure, milliseconds, percentile
 
 _LATE_SECONDS = 20.0
+_BEHIND_SECONDS = 0.5
 COLUMNS = ("CPU µs each", "÷ Rowcast", "deliveries/s", "p50 ms", "p99 ms", "core", "clients'")
 
 
@@ -38,13 +39,13 @@ class Cost:
     def row(self, ours: "Cost") -> tuple[str, ...]:
         """Returns the figures for a table with COLUMNS, `ours` being what is compared with."""
         return (
-            f"{self.each * 1e6:,.2f}",
-            f"{self.each / ours.each:.2f}",
-            f"{self.deliveries / self.seconds:,.0f}",
+            Figure.of(self.each * 1e6, ",.2f"),
+            Figure.of(self.each / ours.each, ".2f"),
+            Figure.of(self.deliveries / self.seconds, ",.0f"),
             milliseconds(percentile(self.delays, 0.5)),
             milliseconds(percentile(self.delays, 0.99)),
-            f"{self.core:.0%}",
-            f"{self.clients_cpu / self.seconds:.0%}",
+            Figure.of(self.core, ".0%"),
+            Figure.of(self.clients_cpu / self.seconds, ".0%"),
         )
 
 
@@ -86,6 +87,8 @@ async def deliver(
         sent += len(channels) * listeners
         if per_second is not None:
             await asyncio.sleep(max(0.0, started + sent / per_second - time.monotonic()))
+            # One that cannot keep the pace is waited for, before it ends streams for what waits.
+            await until(sent - round(per_second * _BEHIND_SECONDS))
         else:
             await until(sent)
     await until(sent)

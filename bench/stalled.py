@@ -10,7 +10,7 @@ from bench.deliver import Cost, deliver, memory
 from bench.peer import ALL, Server
 from bench.peer.rowcast import ROWCAST
 from bench.process import BenchError
-from bench.report import Report, milliseconds, percentile
+from bench.report import Figure, Report, milliseconds, percentile
 from bench.scale import Scale
 from bench.stack import Stack
 from gateway.fanout.ticker import SLOW_SECONDS
@@ -26,6 +26,7 @@ _FILL_SECONDS = 30.0
 
 async def run(stack: Stack, scale: Scale, report: Report) -> None:
     """Measures 1,000 clients that read, then 999 and one that does not, then 950 and fifty."""
+    report.expect(4)
     async with ROWCAST.start(stack) as server:
         report.say(f"{_CLIENTS:,} clients read")
         async with Crowd.open(stack, server, _CLIENTS) as crowd:
@@ -58,14 +59,14 @@ async def run(stack: Stack, scale: Scale, report: Report) -> None:
             "Memory: of fifty that do not, each, beyond what those who read take.",
         ),
     )
-    report.aim("p99 beside one that does not read ÷ all read", "≤ 1.1", f"{late / calmly:.2f}", late <= 1.1 * calmly)
-    report.aim("memory for one that does not read, in the process", "≤ 256 KB", f"{held / 1024:,.0f} KB", held <= 262_144)
-    report.aim("ended for it", f"{SLOW_SECONDS:.0f} s", f"{patience:.0f} s", abs(patience - SLOW_SECONDS) <= 5)
+    report.aim("p99 beside one that does not read ÷ all read", "≤ 1.1", Figure.of(late / calmly, ".2f"), late <= 1.1 * calmly)
+    report.aim("memory for one that does not read, in the process", "≤ 256 KB", Figure.of(held / 1024, ",.0f", " KB"), held <= 262_144)
+    report.aim("ended for it", f"{SLOW_SECONDS:.0f} s", Figure.of(patience, ".0f", " s"), abs(patience - SLOW_SECONDS) <= 5)
 
 
 def _row(name: str, cost: Cost) -> tuple[str, ...]:
     p50, p99 = (milliseconds(percentile(cost.delays, share)) for share in (0.5, 0.99))
-    return name, p50, p99, f"{cost.each * 1e6:.2f}"
+    return name, p50, p99, Figure.of(cost.each * 1e6, ".2f")
 
 
 async def _deliver(server: Server, crowd: Crowd, listeners: int, seconds: float) -> Cost:

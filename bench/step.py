@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from math import ceil
 from statistics import median
 
 from bench import process
 from bench.declaration import ROWS
-from bench.report import Report, milliseconds
+from bench.report import Figure, Report, milliseconds
 from bench.scale import Scale
 from bench.stack import Stack
 from gateway import wire
@@ -52,13 +53,14 @@ async def _look(sequencer: Sequencer) -> float:
 async def _sizes(sequencer: Sequencer, connection: Connection, scale: Scale, report: Report) -> float:
     """Returns the seconds that a change takes in the largest step."""
     rows = [("idle look", "0", milliseconds(await _look(sequencer)), "")]
+    report.expect(3)
     for size, rounds in ((1, scale.step_rounds), (100, scale.step_rounds // 2), (ROWS, 5)):
         report.say(f"steps of {size:,} changes")
         times = []
         for round in range(rounds):
             await connection.execute(_UPDATE, 0, size, round)
             times.append(await _timed(sequencer.step))
-        rows.append(("step", f"{size:,}", milliseconds(median(times)), f"{size / median(times):,.0f}"))
+        rows.append(("step", Figure.of(size, ","), milliseconds(median(times)), Figure.of(size / median(times), ",.0f")))
     report.table("Step: the sequencer alone, medians", ("what", "changes", "ms", "changes/s"), rows)
     return median(times) / ROWS
 
@@ -67,6 +69,7 @@ async def _old(stack: Stack, sequencer: Sequencer, connection: Connection, scale
     start = await _look(sequencer)
     rows = [("before", milliseconds(start), "1.00", "")]
     ratios = []
+    report.expect(2 * ceil(scale.old_snapshot_changes / (20 * _AT_ONCE)))
     for name, statement in (
         ("an old snapshot held open", "select count(*) from public.bench_booking"),
         ("an old writer held open", f"update public.bench_booking set notes = 'old' where id = {ROWS}"),
@@ -86,14 +89,15 @@ async def _old(stack: Stack, sequencer: Sequencer, connection: Connection, scale
             waiting = await stack.connection.fetchval(
                 "select pg_total_relation_size('rowcast.outbox_0') + pg_total_relation_size('rowcast.outbox_1')"
             )
-            rows.append((name, milliseconds(look), f"{look / start:.2f}", f"{waiting / 1e6:,.0f} MB"))
+            rows.append((name, milliseconds(look), Figure.of(look / start, ".2f"), Figure.of(waiting / 1e6, ",.0f", " MB")))
             ratios.append(look / start)
         await _empty(sequencer)
     report.table(f"Idle look after {scale.old_snapshot_changes:,} changes", ("with", "ms", "÷ before", "outbox"), rows)
-    report.aim("idle look under an old snapshot ÷ before", f"≤ {AIM:.0f}", f"{ratios[0]:.2f}", ratios[0] <= AIM)
+    report.aim("idle look under an old snapshot ÷ before", f"≤ {AIM:.0f}", Figure.of(ratios[0], ".2f"), ratios[0] <= AIM)
 
 
 async def _large(stack: Stack, connection: Connection, scale: Scale, report: Report, pace: float) -> None:
+    report.expect(3)
     report.say("how fast rows are written")
     probe = scale.large_transaction // 100
     pace += await _timed(lambda: _insert(connection, 10 * ROWS, probe)) / probe
@@ -120,12 +124,12 @@ async def _large(stack: Stack, connection: Connection, scale: Scale, report: Rep
         f"One transaction of {size:,} changes",
         ("what", "figure"),
         [
-            ("written in", f"{writing:,.1f} s"),
-            ("from COMMIT until all of it has positions", f"{sequencing:,.1f} s"),
-            ("sequenced", f"{size / sequencing:,.0f} changes/s"),
-            ("then published, nothing else to do", f"{publishing:,.0f} changes/s"),
-            ("memory of the bridge before", f"{memory:,.0f} MB"),
-            ("its peak", f"{peak:,.0f} MB"),
+            ("written in", Figure.of(writing, ",.1f", " s")),
+            ("from COMMIT until all of it has positions", Figure.of(sequencing, ",.1f", " s")),
+            ("sequenced", Figure.of(size / sequencing, ",.0f", " changes/s")),
+            ("then published, nothing else to do", Figure.of(publishing, ",.0f", " changes/s")),
+            ("memory of the bridge before", Figure.of(memory, ",.0f", " MB")),
+            ("its peak", Figure.of(peak, ",.0f", " MB")),
         ],
     )
 

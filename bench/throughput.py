@@ -10,7 +10,7 @@ from statistics import median
 
 from bench import process, writers
 from bench.clients import Clients, Sample, listening
-from bench.report import Report, milliseconds
+from bench.report import Figure, Report, milliseconds
 from bench.scale import Scale
 from bench.stack import Stack, Web
 
@@ -24,6 +24,8 @@ _OTHERS = 0.3
 """Where others have used more of a core, a step that failed is tried once more, one in each ramp."""
 _SETTLE_SECONDS = 0.5
 _CATCH_UP_SECONDS = 6.0
+_STEPS = 6
+"""Of a ramp, as a rule."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Step:
 async def run(stack: Stack, scale: Scale, report: Report) -> None:
     """Ramps up single-row transactions, then hundred-row statements."""
     cpu_rows = []
+    report.expect(2 * _STEPS)
     for name, script, rows in (("1 row a transaction", writers.ONE, 1), ("100 rows a statement", writers.HUNDRED, 100)):
         async with stack.bridge("armed") as bridge, stack.web() as web:
             ramp = Ramp(stack, scale, report, name, script, rows, bridge, web)
@@ -65,9 +68,9 @@ async def run(stack: Stack, scale: Scale, report: Report) -> None:
             ("changes/s asked", "written/s", "received/s", "writers late, ms", "delay ms, first s", "last s", ""),
             [
                 (
-                    f"{step.asked:,.0f}",
-                    f"{step.written:,.0f}",
-                    f"{step.received:,.0f}",
+                    Figure.of(step.asked, ",.0f"),
+                    Figure.of(step.written, ",.0f"),
+                    Figure.of(step.received, ",.0f"),
                     milliseconds(step.late),
                     milliseconds(step.first),
                     milliseconds(step.last),
@@ -82,10 +85,10 @@ async def run(stack: Stack, scale: Scale, report: Report) -> None:
         )
         if rows > 1:
             rate = best.written if best else 0.0
-            report.aim(f"highest rate sustained, {name}", f"≥ {AIM:,.0f}/s", f"{rate:,.0f}/s", rate >= AIM)
+            report.aim(f"highest rate sustained, {name}", f"≥ {AIM:,.0f}/s", Figure.of(rate, ",.0f", "/s"), rate >= AIM)
         last = ramp.steps[-1]
-        cpu_rows.append((f"{name}, % of one core", *(f"{value:.0%}" for value in last.cpu.values())))
-        cpu_rows.append((f"{name}, µs a change", *(f"{value / max(last.written, 1) * 1e6:,.0f}" for value in last.cpu.values())))
+        cpu_rows.append((f"{name}, % of one core", *(Figure.of(value, ".0%") for value in last.cpu.values())))
+        cpu_rows.append((f"{name}, µs a change", *(Figure.of(value / max(last.written, 1) * 1e6, ",.0f") for value in last.cpu.values())))
     report.table("CPU in the last line of each", ("during", *last.cpu), cpu_rows)
 
 

@@ -51,6 +51,8 @@ class Peer:
     missing: Callable[[], str | None]
     without: str = ""
     """What it does not do that Rowcast does."""
+    burst: int = 100
+    """Events at once in a burst: fewer where so many would take minutes."""
 
 
 def event() -> bytes:

@@ -143,6 +143,7 @@ def serve(settings: Settings, workers: int = 1) -> None:
         port=settings.port,
         loop="uvloop",
         http=Protocol,
+        ws="none",
         lifespan="on",
         workers=workers,
         log_level=settings.log_level,
