@@ -67,6 +67,8 @@ def main(
         report.say(f"written: {out / 'results.json'}")
         missing = plot.draw(report.results, out / "results.png")
         report.say(f"no plot: it needs {missing}" if missing else f"drawn: {out / 'results.png'}")
+        if failures := report.results["failures"]:
+            raise BenchError("; ".join(failures))
     except KeyboardInterrupt:
         report.console.print("stopped")
         raise SystemExit(130) from None

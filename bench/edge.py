@@ -76,6 +76,9 @@ def _for_all(count: int) -> list[int]:
 def _aims(report: Report, idle: dict[tuple[int, str], Idle], cost: dict[tuple[int, str, str], Cost]) -> None:
     """The aims of one channel; those that compare are left out where the peer is not installed."""
     counts = sorted({clients for clients, _ in idle})
+    for (clients, kind, name), each in cost.items():
+        if each.clients_core > deliver.CLIENTS_CORE:
+            report.fail(f"{name}, {clients:,} connections, {kind}: the clients were the bottleneck ({each.clients_core:.0%} of their core)")
     burst = min(1 / cost[clients, "burst", ROWCAST.name].each for clients in counts)
     report.aim("deliveries per CPU second, burst", "≥ 1,000,000", Figure.of(burst, ",.0f"), burst >= 1e6)
     kilobytes = max(idle[clients, ROWCAST.name].memory for clients in counts) / 1024

@@ -1,5 +1,6 @@
 """One picture of what the edge costs, beside its peers."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,8 @@ class Panel(NamedTuple):
 
     title: str
     groups: dict[str, dict[str, float]]
+    decades: bool = False
+    """Whether the servers lie so far apart that the axis must be logarithmic."""
 
 
 def draw(results: dict[str, Any], path: Path) -> str | None:
@@ -26,8 +29,9 @@ def draw(results: dict[str, Any], path: Path) -> str | None:
         return "the sections edge and apart"
     figure = Figure(figsize=(4.5 * len(panels), 4.5), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False)
+    servers = list(dict.fromkeys(server for panel in panels for group in panel.groups.values() for server in group))
     for axis, panel in zip(axes[0], panels, strict=True):
-        _bars(axis, panel)
+        _bars(axis, panel, servers)
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     figure.savefig(path, dpi=110)
@@ -40,7 +44,7 @@ def _panels(sections: dict[str, Any]) -> list[Panel]:
         idle, events = tables
         for kind in ("trickle", "burst"):
             groups = _grouped(events, "connections", "CPU µs each", kind=kind)
-            panels.append(Panel(f"CPU µs for a delivery, {kind}", groups))
+            panels.append(Panel(f"CPU µs for a delivery, {kind}", groups, decades=kind == "burst"))
         panels.append(Panel("KB for an idle connection", _grouped(idle, "connections", "KB each")))
     if "apart" in sections and (tables := sections["apart"]["tables"]):
         panels.append(Panel("p99 in ms, everybody on a channel of their own", _grouped(tables[0], "users", "p99 ms")))
@@ -56,18 +60,18 @@ def _grouped(table: dict[str, Any], group: str, figure: str, **only: str) -> dic
     return groups
 
 
-def _bars(axis: Any, panel: Panel) -> None:
-    """Draws a panel; its axis is logarithmic, as the servers lie decades apart."""
-    servers = list(dict.fromkeys(server for group in panel.groups.values() for server in group))
+def _bars(axis: Any, panel: Panel, servers: Sequence[str]) -> None:
+    """Draws a panel."""
     width = 0.8 / len(servers)
     for number, server in enumerate(servers):
         places = [at + (number - (len(servers) - 1) / 2) * width for at, group in enumerate(panel.groups.values()) if server in group]
         values = [group[server] for group in panel.groups.values() if server in group]
         bars = axis.bar(places, values, width, label=server, color=_COLOURS[number % len(_COLOURS)])
-        if len(panel.groups) == 1:
-            axis.bar_label(bars, fmt="%.3g", fontsize=8)
-    axis.set_yscale("log")
-    axis.set_title(panel.title, fontsize=11)
+        texts = [f"{value:.2f}" if value < 1 else f"{value:.0f}" for value in values]
+        axis.bar_label(bars, labels=texts, fontsize=8 if len(panel.groups) == 1 else 6)
+    if panel.decades:
+        axis.set_yscale("log")
+    axis.set_title(f"{panel.title} (logarithmic)" if panel.decades else panel.title, fontsize=11)
     axis.set_xticks(range(len(panel.groups)), [f"{name} connections" if len(panel.groups) == 1 else name for name in panel.groups])
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(axis="y", alpha=0.3)

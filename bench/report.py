@@ -37,7 +37,7 @@ class Report:
     """
 
     console: Console = field(default_factory=lambda: Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH))
-    results: dict[str, Any] = field(default_factory=lambda: {"sections": {}, "aims": []})
+    results: dict[str, Any] = field(default_factory=lambda: {"sections": {}, "aims": [], "failures": []})
     _progress: Progress | None = None
     _bar: TaskID | None = None
     _section: str = ""
@@ -101,6 +101,10 @@ class Report:
     def aim(self, what: str, wanted: str, found: str, reached: bool) -> None:
         """Remembers an aim for the last table."""
         self.results["aims"].append({"what": what, "aim": wanted, "found": _plain(found), "shown": found, "reached": reached})
+
+    def fail(self, what: str) -> None:
+        """Remembers what makes figures worthless; the run goes on, and fails at its end."""
+        self.results["failures"].append(what)
 
     def aims(self) -> None:
         """Prints what was hoped for and what was found."""

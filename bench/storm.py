@@ -13,10 +13,12 @@ from bench import process
 from bench.crowd import Crowd, Said
 from bench.peer import ALL, Server, rowcast
 from bench.process import BenchError
-from bench.report import Figure, Report
+from bench.report import Figure, Report, milliseconds, percentile
 from bench.scale import Scale
 from bench.stack import Stack
 
+_BYSTANDERS = 100
+"""Clients of the process that the others come to: what do they notice?"""
 _OWN = 20
 _PAUSE_SECONDS = 0.1
 """So many changes, each for one of the users, in each such pause; and one for everybody in each second."""
@@ -30,14 +32,19 @@ async def run(stack: Stack, scale: Scale, report: Report) -> None:
     report.expect(2)
     async with rowcast.fed(stack) as feeder, rowcast.served(stack, feeder) as first, rowcast.served(stack, feeder) as second:
         report.say(f"{clients:,} clients connect")
-        async with Crowd.open(stack, first, clients, owns=True, again=second.port) as crowd:
+        async with (
+            Crowd.open(stack, second, _BYSTANDERS) as bystanders,
+            Crowd.open(stack, first, clients, owns=True, again=second.port) as crowd,
+        ):
             tally = _Tally(crowd)
             async with _traffic(first, clients) as expected:
                 await asyncio.sleep(_CALM_SECONDS)
                 report.say(f"{clients:,} clients come back")
                 cpu, started = process.cpu_seconds(second.pids[0]), time.monotonic()
+                calm = await bystanders.ask()
                 os.kill(first.pids[0], signal.SIGKILL)
                 await tally.until("come back", lambda said: said.back == clients)
+                meanwhile = await bystanders.ask()
                 took, cpu = time.monotonic() - started, process.cpu_seconds(second.pids[0]) - cpu
                 await asyncio.sleep(_CALM_SECONDS)
             await tally.until("get all events", lambda _: tally.events >= expected())
@@ -46,6 +53,8 @@ async def run(stack: Stack, scale: Scale, report: Report) -> None:
         ("what", "figure"),
         [
             ("until all were live again", Figure.of(took, ".1f", " s")),
+            (f"p99 of {_BYSTANDERS} who were there, before", milliseconds(percentile(calm.delays, 0.99), " ms")),
+            ("p99 of those, meanwhile", milliseconds(percentile(meanwhile.delays, 0.99), " ms")),
             ("CPU µs to come back, each", Figure.of(cpu / clients * 1e6, ",.0f")),
             ("deliveries expected", Figure.of(expected(), ",")),
             ("deliveries that arrived", Figure.of(tally.events, ",")),

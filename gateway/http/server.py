@@ -25,6 +25,9 @@ from gateway.settings import Settings, SettingsError
 _SEND_BUFFER_BYTES = 262_144
 """Linux takes twice as much, its own bookkeeping included. With 65,536 a reader of everything, 13 MB/s in bursts, passed for slow
 and was sent to the log: 7,700 changes/s were sustained instead of 16,000."""
+_WAITING_CONNECTIONS = 4096
+"""What the kernel keeps for us, as Linux allows. uvloop accepts one in each turn of the loop, so in a storm the rest wait there, and
+those who are live have their turn."""
 _UNHEARD_SECONDS = SLOW_SECONDS + 15
 """How long the kernel waits for a client to take what was sent: longer than the hub, which counts the slow ones."""
 _SECRETS = frozenset({"ticket", "access_token", "token"})
@@ -144,6 +147,7 @@ def serve(settings: Settings, workers: int = 1) -> None:
         loop="uvloop",
         http=Protocol,
         ws="none",
+        backlog=_WAITING_CONNECTIONS,
         lifespan="on",
         workers=workers,
         log_level=settings.log_level,
