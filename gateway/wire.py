@@ -59,6 +59,9 @@ def decode(channel: str, previous: int, payload: bytes) -> Entry:
     if not isinstance(fields, list) or len(fields) != 6:
         raise ValueError("not an entry")
     epoch, position, stream, kind, txid, siblings = fields
+    words = isinstance(epoch, str) and isinstance(stream, str) and isinstance(kind, str)
+    if not (words and isinstance(position, int) and isinstance(siblings, list)):
+        raise ValueError("not an entry")
     return Entry(channel, position, previous, epoch, stream, kind, txid, tuple(siblings), data)
 
 

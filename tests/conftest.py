@@ -36,8 +36,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _short(item: pytest.Item) -> bool:
-    """Whether a test runs each time; one of what happens behind the way out does over the first."""
-    return not item.get_closest_marker("long") and (_way_out(item) == "handed over" or not item.get_closest_marker("one_way"))
+    """Whether a test runs each time; what takes long does not do so over every way out."""
+    ways = ("handed over",) if item.get_closest_marker("one_way") else ("handed over", "sse-starlette")
+    few = item.get_closest_marker("one_way") or item.get_closest_marker("two_ways")
+    return not item.get_closest_marker("long") and (not few or _way_out(item) in ways)
 
 
 def _elsewhere(item: pytest.Item) -> bool:

@@ -6,7 +6,6 @@
   is odd too: what it lacks will be published again, but not to those who have it.
 """
 
-import asyncio
 from collections.abc import Sequence
 
 from redis.asyncio import Redis
@@ -33,27 +32,29 @@ class Backlog:
     def __init__(self, redis: "Redis", archive: Archive) -> None:
         self._recent = Recent(redis)
         self._archive = archive
-        self._heads = Together(self._ask_head, 1)
-        self._bounds = Together(self._ask_bounds, 1)
-        self._replays = Together(self._replay, _REPLAYS)
+        self._heads = Together(self._ask_head)
+        self._bounds = Together(self._ask_bounds)
+        self._replays = Together(self._replay, lanes=_REPLAYS)
 
     async def head(self) -> Head:
         """Returns the end of the log. Raises BacklogUnavailable if nobody knows it."""
         return await self._heads.ask(None)
 
-    async def read(self, channels: Sequence[str], epoch: str, after: int, limit: int = PAGE_ENTRIES, *, known: int = 0) -> Page:
+    async def read(
+        self, channels: Sequence[str], epoch: str, after: int, limit: int = PAGE_ENTRIES, *, known: int = 0, alone: bool = False
+    ) -> Page:
         """Returns what the channels had after a position; the log that is read reaches at least to `known`.
 
-        Raises BacklogUnavailable if nobody knows.
+        With `alone` others who ask are not waited for. Raises BacklogUnavailable if nobody knows.
         """
         try:
-            page = await self._recent.read(channels, epoch, after, known, limit)
+            page = await self._recent.read(channels, epoch, after, known, limit, alone=alone)
         except (RedisError, OSError, ValueError):
             page = None
         if page is not None:
             return page
         try:
-            return await self._from_archive(channels, epoch, after, limit)
+            return await self._from_archive(channels, epoch, after, limit, alone)
         except ArchiveUnavailable as error:
             raise BacklogUnavailable from error
 
@@ -62,10 +63,9 @@ class Backlog:
         bounds = await self._bounds.ask(None)
         return Head(bounds.epoch, max(bounds.earliest - 1, bounds.after_position))
 
-    async def _from_archive(self, channels: Sequence[str], epoch: str, after: int, limit: int) -> Page:
-        page = await self._replays.ask((tuple(channels), after, limit))
-        if isinstance(page, BaseException):
-            raise page
+    async def _from_archive(self, channels: Sequence[str], epoch: str, after: int, limit: int, alone: bool) -> Page:
+        replay = (tuple(channels), after, limit)
+        page = (await self._replay([replay]))[0] if alone else await self._replays.ask(replay)
         bounds = page.bounds
         lost = None
         if bounds.epoch != epoch or after < bounds.after_position:
@@ -78,8 +78,8 @@ class Backlog:
             return Page(bounds.epoch, (), bounds.head, False, "postgres", lost)
         return Page(epoch, page.entries, page.through, page.through < bounds.head, "postgres")
 
-    async def _replay(self, asked: Sequence[_Replay]) -> Sequence[ArchivePage | BaseException]:
-        return await asyncio.gather(*(self._archive.read(*each) for each in asked), return_exceptions=True)
+    async def _replay(self, asked: Sequence[_Replay]) -> Sequence[ArchivePage]:
+        return [await self._archive.read(*each) for each in asked]
 
     async def _ask_head(self, asked: Sequence[None]) -> Sequence[Head]:
         try:

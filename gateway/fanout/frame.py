@@ -59,7 +59,11 @@ class Cursor:
     def parse(text: str) -> "Cursor | None":
         """Reads an id of ours; None for anything else."""
         match = _ID.fullmatch(text)
-        return Cursor(match[1], int(match[2]), match[3]) if match else None
+        if match is None:
+            return None
+        cursor = Cursor(match[1], int(match[2]), match[3])
+        # Nothing has the position before the first, so no event that is one of several has it either.
+        return cursor if cursor.position or cursor.stream is None else None
 
 
 def encode(entry: Entry, form: Form, more: bool = False) -> bytes:

@@ -185,10 +185,15 @@ class Hub:
         self._meter.ended(reason)
         subscriber.reason = reason
         retry_ms = retry_ms if retry_ms is not None else random.randint(500, 3000)
-        if reason == "expired":
-            subscriber.end("closed", {"reason": reason}, retry_ms)
-        else:
-            subscriber.end("reconnect", {"reason": reason, "retry": retry_ms}, retry_ms)
+        try:
+            if reason == "expired":
+                subscriber.end("closed", {"reason": reason}, retry_ms)
+            else:
+                subscriber.end("reconnect", {"reason": reason, "retry": retry_ms}, retry_ms)
+        except Exception:
+            # Nothing can be said any more.
+            log.exception("a stream cannot be ended", connection=subscriber.connection)
+            subscriber.state = State.ENDED
 
     async def drain(self, window_seconds: float) -> None:
         """Ends every stream, spread over a window, so that those who come back do not come back at once."""

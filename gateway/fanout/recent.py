@@ -17,6 +17,8 @@ from gateway.fanout.page import PAGE_BYTES, Head, Page, in_order
 from gateway.fanout.together import Together
 from gateway.wire import Entry
 
+_ODD = 2
+"""What the script says of a key that is no log of ours."""
 _AT_ONCE = 32
 """Readers that one script answers: with pages as large as they may be, four megabytes."""
 
@@ -68,10 +70,13 @@ class Recent:
             return None
         return Head(epoch.decode(), int(position), life.decode())
 
-    async def read(self, channels: Sequence[str], epoch: str, after: int, known: int, limit: int) -> Page | None:
-        """Returns what the channels had after a position of an epoch; None if not all of it is here, or not all up to `known`."""
+    async def read(self, channels: Sequence[str], epoch: str, after: int, known: int, limit: int, *, alone: bool = False) -> Page | None:
+        """Returns what the channels had after a position of an epoch; None if not all of it is here, or not all up to `known`.
+
+        With `alone` others who ask are not waited for.
+        """
         wanted = tuple(_Wanted(channel, after, limit, PAGE_BYTES // len(channels)) for channel in channels)
-        answer = await self._pages.ask(wanted)
+        answer = (await self._read([wanted]))[0] if alone else await self._pages.ask(wanted)
         if answer is None or answer.epoch != epoch or max(after, known) > answer.position:
             return None
         entries: list[Entry] = []
@@ -117,4 +122,4 @@ def _found(wanted: _Wanted, raw: Sequence[Any], newest: bytes, cut: int) -> _Fou
     except (ValueError, TypeError, LookupError):
         # Somebody else wrote here: that is this channel's matter, and not that of others in the same answer.
         whole = False
-    return _Found(entries, complete, whole, bool(raw or newest), bool(cut))
+    return _Found(entries, complete, whole and cut != _ODD, bool(raw or newest), bool(cut))

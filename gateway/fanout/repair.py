@@ -84,7 +84,7 @@ class Repair:
             some = names[first : first + _CHANNELS]
             after = min(start, *(channels[name].position for name in some))
             while True:
-                page = await self._backlog.read(some, roster.epoch, after, known=through)
+                page = await self._backlog.read(some, roster.epoch, after, known=through, alone=True)
                 if page.lost:
                     self._start_over(Cursor(page.epoch, page.through), head.life, page.lost)
                     return

@@ -9,7 +9,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Protocol
 
@@ -22,6 +22,8 @@ from gateway.wire import Entry
 from streams.stream import Stream
 
 _BUFFER_ENTRIES = 512
+_WRITE_BYTES = 65_536
+"""Of live events that are joined for one subscriber: then it is looked whether its connection takes them."""
 
 
 class Run(Protocol):
@@ -114,22 +116,24 @@ class Subscriber:
     def take(self, run: Run, now: float) -> bool:
         """Takes what one channel brought at once: in one write where nothing else is to be looked at. True if it is behind then."""
         if self.state is State.LIVE and self.position < run.first and self._skip is None and not (run.shared and len(self.streams) > 1):
-            self.position = run.last
-            self.sent_at = now
             sink = self.sink
             sink.write(run.encoded.get(self.form) or run.encode(self.form))
+            self.position = run.last
+            self.sent_at = now
             if sink.full:
                 self._fall_behind()
             return sink.full
         self.offer(run.entries)
         return self.state is State.BEHIND
 
-    def offer(self, entries: Iterable[Entry]) -> None:
+    def offer(self, entries: Sequence[Entry]) -> None:
         """Takes live entries, in order: writes them, keeps them for the end of catching up, or leaves them to the log."""
         if self.state is State.LIVE:
-            self._deliver(entries)
-            if self.sink.full:
-                self._fall_behind()
+            for some in _slices(entries):
+                self._deliver(some)
+                if self.sink.full:
+                    self._fall_behind()
+                    return
         elif self.state is State.CATCHING_UP and not self._overflown:
             self._buffer += entries
             if len(self._buffer) > _BUFFER_ENTRIES:
@@ -215,3 +219,15 @@ class Subscriber:
             return False
         later = entry.siblings[entry.siblings.index(entry.channel) + 1 :]
         return any(channel in self.channels for channel in later)
+
+
+def _slices(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    """Cuts entries into lots that may be joined."""
+    first = size = 0
+    for number, entry in enumerate(entries):
+        size += len(entry.data)
+        if size >= _WRITE_BYTES:
+            yield entries[first : number + 1]
+            first, size = number + 1, 0
+    if first < len(entries):
+        yield entries[first:]

@@ -120,12 +120,12 @@ class Tail:
                     await connection.send_command(command, *channels, check_health=False)
                     command, channels = following, []
                 channels.append(channel)
+            # Those of now: a channel that is given up and wanted again is asked for behind this.
+            asked = [self._confirmed[channel] for channel in channels if command == "SUBSCRIBE" and channel in self._confirmed]
             await connection.send_command(command, *channels, check_health=False)
-            if command == "SUBSCRIBE":
-                # Who asks meanwhile is asked for at once: in a storm a command has dozens of channels instead of one.
-                for channel in channels:
-                    if (confirmed := self._confirmed.get(channel)) is not None:
-                        await confirmed.wait()
+            # Who asks meanwhile is asked for at once: in a storm a command has dozens of channels instead of one.
+            for confirmed in asked:
+                await confirmed.wait()
 
     async def _resume(self, connection: AbstractConnection) -> None:
         """Subscribes to everything, waits until all is confirmed, repairs; what arrives meanwhile comes after."""

@@ -7,9 +7,12 @@ import asyncio
 import time
 from typing import Protocol
 
+import structlog
+
 from gateway.fanout import frame
 from gateway.fanout.subscriber import State, Subscriber
 
+log = structlog.get_logger()
 CHECKPOINT_SECONDS = 120.0
 SLOW_SECONDS = 30.0
 """How long a reader may leave its connection full."""
@@ -49,7 +52,11 @@ class Ticker:
             now, today = time.monotonic(), time.time()
             for turn in range(self._turn, self._turn_of(now)):
                 for subscriber in self._wheel.pop(turn, ()):
-                    self.attend(subscriber, now, today)
+                    try:
+                        self.attend(subscriber, now, today)
+                    except Exception:
+                        # Its matter alone; it is looked at again.
+                        log.exception("a connection cannot be attended to", connection=subscriber.connection)
                     if subscriber.state is not State.ENDED:
                         self._put(subscriber, self._due(subscriber, now, today))
             self._turn = self._turn_of(now)

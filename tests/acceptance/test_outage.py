@@ -55,7 +55,7 @@ async def test_sessions_of_a_replay_are_ended(servers: Servers, monkeypatch: pyt
     async def two_at_a_time(self: Backlog, *args: Any, **options: Any) -> Any:
         return await read(self, *args, **options | {"limit": 2})
 
-    async def nothing(*_: object) -> None:
+    async def nothing(*_: object, **__: object) -> None:
         return None
 
     monkeypatch.setattr(Backlog, "read", two_at_a_time)

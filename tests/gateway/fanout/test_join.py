@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ from tests.support.gateway import Web, gateway, positions, token, until, web
 from tests.support.ledger import Reader, agreed, reading
 from tests.support.servers import Servers
 
-pytestmark = pytest.mark.usefixtures("way_out")
+pytestmark = [pytest.mark.usefixtures("way_out"), pytest.mark.two_ways]
 
 
 async def _cut_and_resume(servers: Servers, seconds: float) -> tuple[Web, list[str], int]:
@@ -51,7 +51,7 @@ async def test_cut_and_resume(servers: Servers, pytestconfig: pytest.Config) -> 
 async def test_cut_and_resume_from_postgres(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same, with nothing but the Postgres log to read."""
 
-    async def nothing(*_: object) -> None:
+    async def nothing(*_: object, **__: object) -> None:
         return None
 
     monkeypatch.setattr(Recent, "read", nothing)
@@ -64,7 +64,7 @@ async def test_control_nothing_kept_while_catching_up(servers: Servers, monkeypa
     """A subscriber that does not keep what comes live while it reads the log loses events, and the same check sees it."""
     offer, read = Subscriber.offer, Backlog.read
 
-    def forgetful(self: Subscriber, entries: Iterable[Entry]) -> None:
+    def forgetful(self: Subscriber, entries: Sequence[Entry]) -> None:
         if self.state is not State.CATCHING_UP:
             offer(self, entries)
 

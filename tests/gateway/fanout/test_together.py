@@ -97,3 +97,18 @@ async def test_who_leaves_takes_nothing_away() -> None:
     log.held.set()
     assert await stays == ("head", 0)
     assert leaves.cancelled()
+
+
+async def test_a_question_in_the_turn_in_which_the_last_one_was_answered() -> None:
+    """Whoever asks right behind an answer is answered: there is no moment in which nobody asks for it."""
+
+    async def read(names: Sequence[int]) -> Sequence[int]:
+        return names
+
+    together = Together(read, 1)
+    for turns in range(8):
+        first = asyncio.create_task(together.ask(-1))
+        await _turns(turns)
+        async with asyncio.timeout(20):
+            assert await together.ask(turns) == turns
+        await first
