@@ -5,6 +5,7 @@ Each server has one core and the clients have the other. Rowcast is fed through 
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -53,18 +54,19 @@ async def run(stack: Stack, scale: Scale, report: Report) -> None:
     report.expect(3 * len(scale.edge_clients) * len(peers))
     for clients in scale.edge_clients:
         for peer in peers:
-            async with peer.start(stack) as server:
-                report.say(f"{server.name}: {clients:,} connections")
-                before, empty = cpu_seconds(server), memory(server)
-                async with Crowd.open(stack, server, clients) as crowd:
-                    cpu = cpu_seconds(server) - before
-                    await asyncio.sleep(_SETTLE_SECONDS)
-                    idle[clients, server.name] = Idle(cpu / clients, crowd.seconds / clients, (memory(server) - empty) / clients)
-                    for name, at_once, pace in (("trickle", 1, TRICKLE), ("burst", peer.burst, None)):
-                        report.say(f"{server.name}: {clients:,} connections, {name}")
-                        cost[clients, name, server.name] = await deliver.deliver(
-                            server, crowd, partial(_for_all, at_once), clients, scale.edge_seconds, pace
-                        )
+            with nullcontext() if peer is ROWCAST else report.surviving(peer.name):
+                async with peer.start(stack) as server:
+                    report.say(f"{server.name}: {clients:,} connections")
+                    before, empty = cpu_seconds(server), memory(server)
+                    async with Crowd.open(stack, server, clients) as crowd:
+                        cpu = cpu_seconds(server) - before
+                        await asyncio.sleep(_SETTLE_SECONDS)
+                        idle[clients, server.name] = Idle(cpu / clients, crowd.seconds / clients, (memory(server) - empty) / clients)
+                        for name, at_once, pace in (("trickle", 1, TRICKLE), ("burst", peer.burst, None)):
+                            report.say(f"{server.name}: {clients:,} connections, {name}")
+                            cost[clients, name, server.name] = await deliver.deliver(
+                                server, crowd, partial(_for_all, at_once), clients, scale.edge_seconds, pace
+                            )
     _tables(report, idle, cost)
     _aims(report, idle, cost)
 

@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-_WIDTH = 120
+from bench.process import BenchError
+
+_WIDTH = 140
 
 
 class Figure(str):
@@ -101,6 +103,15 @@ class Report:
     def aim(self, what: str, wanted: str, found: str, reached: bool) -> None:
         """Remembers an aim for the last table."""
         self.results["aims"].append({"what": what, "aim": wanted, "found": _plain(found), "shown": found, "reached": reached})
+
+    @contextmanager
+    def surviving(self, name: str) -> Iterator[None]:
+        """Goes on where a peer fails, which is left out then, and says so; the run fails at its end."""
+        try:
+            yield
+        except BenchError as error:
+            self.say(f"{name} is left out: {error}")
+            self.fail(f"{name}: {error}")
 
     def fail(self, what: str) -> None:
         """Remembers what makes figures worthless; the run goes on, and fails at its end."""
