@@ -87,7 +87,7 @@ async def test_questions_of_those_who_left() -> None:
 
     questions = together.Together(answer)
     first, *gone, stays = [asyncio.create_task(questions.ask(number)) for number in range(100)]
-    await asyncio.sleep(0.001)
+    await until(lambda: asked)
     for each in gone:
         each.cancel()
     await asyncio.gather(*gone, return_exceptions=True)
@@ -175,6 +175,7 @@ async def test_a_channel_given_up_and_wanted_again_at_once() -> None:
     class Hub:
         channels = ()
 
+    # They stand for what is sent to and for the hub: only the order of what is asked matters here.
     tail, connection = Tail("redis://127.0.0.1:1", Hub()), Connection()  # type: ignore[arg-type]
     tasks = [asyncio.create_task(tail._command(connection)), asyncio.create_task(tail.listen(["a", "b"]))]  # type: ignore[arg-type]
     await until(lambda: connection.sent == [("SUBSCRIBE", "a", "b")])

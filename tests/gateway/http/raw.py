@@ -14,6 +14,7 @@ import uvicorn
 from sse_starlette.sse import AppStatus
 from starlette.applications import Starlette
 
+from gateway.fanout.subscriber import Subscriber
 from gateway.http import server
 from gateway.http.app import create
 from gateway.http.server import Protocol
@@ -142,6 +143,19 @@ async def serving(
                     client.writer.transport.abort()
                 each.should_exit = True
                 await task
+
+
+@asynccontextmanager
+async def reading_nothing(web: Served) -> AsyncIterator[Subscriber]:
+    """Opens a stream and never reads it, with the smallest buffer of its own; yields its subscriber."""
+    with socket.socket() as narrow:
+        narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        narrow.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(narrow, (web.host, web.port))
+        await loop.sock_sendall(narrow, get())
+        await until(lambda: len(web.hub.roster.subscribers) == 1)
+        yield next(iter(web.hub.roster.subscribers))
 
 
 HANDED_OVER = pytest.mark.parametrize("way_out", ["handed over"], indirect=True)

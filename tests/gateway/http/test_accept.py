@@ -12,10 +12,16 @@ _CLIENTS = 100
 async def _most_in_a_turn(listening: socket.socket) -> int:
     """Lets all in who wait, and returns how many came in one turn of the loop at most."""
     came: list[asyncio.BaseTransport] = []
+    all_gone = asyncio.Event()
 
     class Kept(asyncio.Protocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             came.append(transport)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            came.pop()
+            if not came:
+                all_gone.set()
 
     server = await asyncio.get_running_loop().create_server(Kept, sock=listening)
     most = before = 0
@@ -26,7 +32,7 @@ async def _most_in_a_turn(listening: socket.socket) -> int:
     server.close()
     for transport in came:
         transport.close()
-    await asyncio.sleep(0.01)
+    await all_gone.wait()
     return most
 
 

@@ -1,7 +1,6 @@
 """How streams end from the server's side, also for those who do not read."""
 
 import asyncio
-import socket
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -12,7 +11,7 @@ from gateway.fanout.backlog import Backlog
 from gateway.fanout.page import PAGE_BYTES
 from gateway.fanout.subscriber import State
 from gateway.http import response, server
-from tests.gateway.http.raw import HANDED_OVER, arrive, burst, get, serving
+from tests.gateway.http.raw import HANDED_OVER, arrive, burst, get, reading_nothing, serving
 from tests.support import sinks, sse
 from tests.support.gateway import positions, until
 from tests.support.servers import Servers
@@ -45,14 +44,7 @@ async def test_reader_that_stops(module_servers: Servers, monkeypatch: pytest.Mo
         monkeypatch.setattr(each, "SLOW_SECONDS", 0.5)
     monkeypatch.setattr(server, "_UNHEARD_SECONDS", 1.0)
     async with serving(module_servers, heartbeat="400ms") as (bridge, web):
-        with socket.socket() as narrow:
-            narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            narrow.setblocking(False)
-            loop = asyncio.get_running_loop()
-            await loop.sock_connect(narrow, (web.host, web.port))
-            await loop.sock_sendall(narrow, get())
-            await until(lambda: len(web.hub.roster.subscribers) == 1)
-            slow = next(iter(web.hub.roster.subscribers))
+        async with reading_nothing(web) as slow:
             largest = 0
             async with web.stream("bookings") as other:
                 start = bridge.place.position
