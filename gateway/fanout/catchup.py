@@ -6,7 +6,8 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -41,7 +42,7 @@ class End(Protocol):
 
 
 class CatchUp:
-    """A task for each subscriber that is not live, and none for those who are."""
+    """A task for each subscriber that has something to read, one for all who begin now, and none for those who are live."""
 
     def __init__(self, roster: Roster, tail: Tail, backlog: Backlog, meter: Meter, end: End, heartbeat_seconds: float) -> None:
         self._roster = roster
@@ -51,20 +52,33 @@ class CatchUp:
         self._end = end
         self._heartbeat_seconds = heartbeat_seconds
         self.tasks: dict[Subscriber, asyncio.Task[None]] = {}
+        # In order of arrival, until they have been told where they begin.
+        self.newcomers: dict[Subscriber, None] = {}
+        self._welcoming: asyncio.Task[None] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether anybody is still being brought up."""
+        return bool(self.tasks or self.newcomers)
 
     def join(self, subscriber: Subscriber, wanted: Cursor | None, fault: str | None) -> None:
         """Lets a subscriber join, behind an id, or, where `wanted` is None, from now on, perhaps because of a fault of its id."""
-        if wanted is None and fault is None and self._hears(subscriber):
+        self._roster.attach(subscriber)
+        if wanted is not None or fault is not None:
+            self._work(subscriber, partial(self._join, subscriber, wanted, fault or ""))
+        elif self._hears(subscriber.channels):
             # Nothing to ask and nothing to wait for.
-            self._roster.attach(subscriber)
             self._begin_fresh(subscriber, self._roster.cursor)
             subscriber.state = State.LIVE
         else:
-            self._work(subscriber, partial(self._join, subscriber, wanted, fault))
+            # A task, a timeout and three questions for each were a fifth of what a connect costs.
+            self.newcomers[subscriber] = None
+            if self._welcoming is None:
+                self._welcoming = asyncio.create_task(self._welcome())
 
     def go_on(self, subscriber: Subscriber) -> None:
         """Lets one who has left what is live to the log read it there."""
-        if subscriber not in self.tasks:
+        if subscriber not in self.tasks and subscriber not in self.newcomers:
             self._meter.fell_behind()
             self._work(subscriber, partial(self._bring_up, subscriber))
 
@@ -78,13 +92,14 @@ class CatchUp:
 
     def leave(self, subscriber: Subscriber) -> None:
         """Stops what is being done for a subscriber that has left."""
+        self.newcomers.pop(subscriber, None)
         task = self.tasks.pop(subscriber, None)
         if task is not None:
             task.cancel()
 
-    def _hears(self, subscriber: Subscriber) -> bool:
-        """Whether whatever its channels had up to now has come, on the tail's one connection, and what follows will."""
-        return self._tail.connected and self._roster.chained(subscriber.channels)
+    def _hears(self, channels: Iterable[str]) -> bool:
+        """Whether whatever these channels had up to now has come, on the tail's one connection, and what follows will."""
+        return self._tail.connected and self._roster.chained(channels)
 
     def _work(self, subscriber: Subscriber, work: Callable[[], Awaitable[None]]) -> None:
         self.tasks[subscriber] = asyncio.create_task(self._until_live(subscriber, work))
@@ -100,21 +115,68 @@ class CatchUp:
         finally:
             self.tasks.pop(subscriber, None)
 
-    async def _join(self, subscriber: Subscriber, wanted: Cursor | None, fault: str | None) -> None:
+    async def _welcome(self) -> None:
+        """Lets all who have come without an id begin, those together who have come while those before them were being served."""
+        try:
+            while self.newcomers:
+                some = list(self.newcomers)
+                try:
+                    start = await self._begin_together(some)
+                except Exception as error:
+                    if not isinstance(error, TimeoutError | BacklogUnavailable):
+                        log.exception("joining has failed")
+                    start = None
+                for subscriber in some:
+                    # Who is no longer there has left.
+                    if subscriber in self.newcomers:
+                        del self.newcomers[subscriber]
+                        self._begin_one(subscriber, start)
+        finally:
+            self._welcoming = None
+
+    async def _begin_together(self, some: Sequence[Subscriber]) -> Cursor:
+        """Subscribes to the channels of several, and returns from where on they have everything."""
+        channels = dict.fromkeys(channel for subscriber in some for channel in subscriber.channels)
+        # Those who come last wait no longer than those who came first: it is the same Redis that they wait for.
+        async with asyncio.timeout(some[0].connected_at + _JOIN_SECONDS - time.monotonic()):
+            await self._listen(channels)
+            return await self._now(channels)
+
+    def _begin_one(self, subscriber: Subscriber, start: Cursor | None) -> None:
+        if subscriber.state is State.ENDED:
+            return
+        if start is None:
+            self._end_for_now(subscriber)
+            return
+        try:
+            self._begin_fresh(subscriber, start)
+            self._take(subscriber, _nothing(start))
+        except Exception:
+            log.exception("joining has failed", connection=subscriber.connection)
+            self._end_for_now(subscriber)
+        if subscriber.state is State.BEHIND:
+            self.go_on(subscriber)
+
+    def _end_for_now(self, subscriber: Subscriber) -> None:
+        self._end(subscriber, "unavailable", retry_ms=random.randint(2000, 8000))
+
+    async def _listen(self, channels: Iterable[str]) -> None:
+        await self._tail.listen(channels)
+        self._roster.confirm(channels)
+
+    async def _join(self, subscriber: Subscriber, wanted: Cursor | None, fault: str) -> None:
         """Subscribes, says `ready`, replays what lies after `wanted`, and goes on until the subscriber is live."""
         try:
             async with asyncio.timeout(_JOIN_SECONDS):
-                self._roster.attach(subscriber)
-                await self._tail.listen(subscriber.channels)
-                self._roster.confirm(subscriber.channels)
+                await self._listen(subscriber.channels)
                 page, ready = await self._first_page(subscriber, wanted, fault)
         except (TimeoutError, BacklogUnavailable):
-            self._end(subscriber, "unavailable", retry_ms=random.randint(2000, 8000))
+            self._end_for_now(subscriber)
             return
         self._take(subscriber, page, ready)
         await self._bring_up(subscriber)
 
-    async def _first_page(self, subscriber: Subscriber, wanted: Cursor | None, fault: str | None) -> tuple[Page, bytes]:
+    async def _first_page(self, subscriber: Subscriber, wanted: Cursor | None, fault: str) -> tuple[Page, bytes]:
         """Returns what a subscriber begins with, and a `ready` that is to be written before it, if that is not written yet."""
         subscriber.begin_page()
         if wanted is not None:
@@ -124,13 +186,10 @@ class CatchUp:
                 self._meter.resumed(page.source)
                 return page, self._ready(subscriber, "resumed", wanted)
             fault = page.lost
-        start = await self._now(subscriber)
-        if fault:
-            subscriber.write(self._ready(subscriber, "reset", start))
-            self.reset(subscriber, start, fault)
-        else:
-            self._begin_fresh(subscriber, start)
-        return Page(start.epoch, (), start.position, False, "redis"), b""
+        start = await self._now(subscriber.channels)
+        subscriber.write(self._ready(subscriber, "reset", start))
+        self.reset(subscriber, start, fault)
+        return _nothing(start), b""
 
     def _begin_fresh(self, subscriber: Subscriber, start: Cursor) -> None:
         subscriber.write(self._ready(subscriber, "fresh", start))
@@ -150,10 +209,10 @@ class CatchUp:
         # Spread, so that those who lose a process together do not come back together.
         return frame.control("ready", cursor, data, retry_ms=random.randint(1000, 3000))
 
-    async def _now(self, subscriber: Subscriber) -> Cursor:
-        """Returns a position from which a subscriber can go on: nothing after it has been missed on any of its channels."""
+    async def _now(self, channels: Iterable[str]) -> Cursor:
+        """Returns a position from which one can go on who hears these channels: nothing after it has been missed on any of them."""
         roster = self._roster
-        if self._hears(subscriber):
+        if self._hears(channels):
             return roster.cursor
         known = roster.position
         head = await self._backlog.head()
@@ -176,6 +235,10 @@ class CatchUp:
             subscriber.begin_page()
             page = await self._page(subscriber)
             if page.lost:
-                self.reset(subscriber, await self._now(subscriber), page.lost)
+                self.reset(subscriber, await self._now(subscriber.channels), page.lost)
             else:
                 self._take(subscriber, page)
+
+
+def _nothing(start: Cursor) -> Page:
+    return Page(start.epoch, (), start.position, False, "redis")

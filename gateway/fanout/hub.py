@@ -7,6 +7,7 @@
 """
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Collection, Iterable
@@ -194,6 +195,8 @@ class Hub:
             # Nothing can be said any more.
             log.exception("a stream cannot be ended", connection=subscriber.connection)
             subscriber.state = State.ENDED
+            with contextlib.suppress(Exception):
+                subscriber.sink.close()
 
     async def drain(self, window_seconds: float) -> None:
         """Ends every stream, spread over a window, so that those who come back do not come back at once."""

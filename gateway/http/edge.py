@@ -72,7 +72,7 @@ class Edge(asyncio.Protocol):
             self._transport.abort()
         elif not self._transport.is_closing():
             if self.chunked:
-                self._transport.write(b"0\r\n\r\n")
+                self.write(b"0\r\n\r\n")
             self._transport.close()
             if self._transport.get_write_buffer_size():
                 asyncio.get_running_loop().call_later(_GOODBYE_SECONDS, self._transport.abort)

@@ -45,7 +45,7 @@ class Served(Web):
     def nobody(self) -> bool:
         """Whether the last trace of every connection is gone."""
         listening = any(channel.subscribers for channel in self.hub.roster.channels.values())
-        return not (self.hub.roster.subscribers or self.hub._catch_up.tasks or self.connections or listening)
+        return not (self.hub.roster.subscribers or self.hub._catch_up.busy or self.connections or listening)
 
     async def send(self, *parts: bytes, **options: Any) -> "Client":
         """Opens a connection and sends these bytes, one segment after the other."""
