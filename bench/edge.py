@@ -85,6 +85,13 @@ def _aims(report: Report, idle: dict[tuple[int, str], Idle], cost: dict[tuple[in
     report.aim("deliveries per CPU second, burst", "≥ 1,000,000", Figure.of(burst, ",.0f"), burst >= 1e6)
     kilobytes = max(idle[clients, ROWCAST.name].memory for clients in counts) / 1024
     report.aim("memory per idle connection", "≤ 4 KB", Figure.of(kilobytes, ".1f", " KB"), kilobytes <= 4)
+    ratios = [
+        cost[clients, "burst", PUSHPIN.name].each / cost[clients, "burst", ROWCAST.name].each
+        for clients in counts
+        if (clients, "burst", PUSHPIN.name) in cost
+    ]
+    if ratios:
+        report.aim("deliveries per CPU second, burst ÷ Pushpin", "≥ 3", Figure.of(min(ratios), ".0f"), min(ratios) >= 3)
     for clients in counts:
         if (clients, "trickle", NCHAN.name) in cost:
             ratio = cost[clients, "trickle", ROWCAST.name].each / cost[clients, "trickle", NCHAN.name].each
