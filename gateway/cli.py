@@ -1,4 +1,4 @@
-"""The command line: `rowcast …`. Each command reads the settings, does its work, and says in one line what went wrong."""
+"""The command line: `rowcast …`. Each command reads the settings, does its work, and prints what came of it."""
 
 import asyncio
 import importlib.metadata
@@ -7,37 +7,23 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
-import asyncpg
 import orjson
 import typer
-from redis.exceptions import RedisError
 from rich.console import Console
 
 import sql
-from auth.token import ROLES, TokenError, sign
-from gateway import demo, doctor, embedded, follow, garbage, log, migrator, runner
-from gateway.bridge.bridge import Bridge, NotMigrated, run_until
-from gateway.bridge.listener import PostgresUnreachable, connect
-from gateway.migrator import MigrateError, Plan
+from auth.token import ROLES, sign
+from gateway import address, demo, doctor, embedded, failure, follow, garbage, log, migrator, runner
+from gateway.bridge.bridge import Bridge, run_until
+from gateway.bridge.listener import connect
+from gateway.migrator import Plan
 from gateway.settings import Settings, SettingsError, duration, read
 from streams.catalog import load
-from streams.stream import DeclarationError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Server-Sent Events from Postgres.")
 out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-_EXPECTED = (
-    SettingsError,
-    DeclarationError,
-    MigrateError,
-    embedded.EmbeddedError,
-    TokenError,
-    follow.FollowError,
-    runner.RunError,
-)
 
 
 class Output(StrEnum):
@@ -48,71 +34,16 @@ class Output(StrEnum):
 
 
 def main() -> None:
-    """Runs the command line; an expected error is one line and exit code 1, Ctrl-C is 130."""
-    try:
+    """Runs the command line; what goes wrong is told as `failure` says."""
+    with failure.told():
         raise SystemExit(app(args=sys.argv[1:] or ["--help"], standalone_mode=False) or 0)
-    except typer.exceptions.TyperException as error:
-        fail(f"{_usage(error)}: `rowcast --help` lists what there is", 2)
-    except typer.Abort:
-        raise SystemExit(130) from None
-    except _EXPECTED as error:
-        fail(str(error))
-    except NotMigrated:
-        fail("the database has no Rowcast schema: run `rowcast migrate`")
-    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        fail(f"Postgres: {error}")
-    except RedisError as error:
-        fail(f"Redis: {error}")
-    except PostgresUnreachable as error:
-        fail(f"Postgres cannot be reached, check DATABASE_URL: {error.__cause__}")
-    except (OSError, TimeoutError) as error:
-        fail(f"{type(error).__name__}: {error}")
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
 
 
-def _usage(error: typer.exceptions.TyperException) -> str:
-    format_message = getattr(error, "format_message", None)
-    return str(format_message() if format_message else error).rstrip(".")
-
-
-def fail(message: str, code: int = 1) -> NoReturn:
-    """Says what went wrong in one line, and ends."""
-    err.print("[red]rowcast:[/red] ", end="")
-    err.print(" ".join(message.split()), markup=False)
-    raise SystemExit(code)
-
-
-def _settings(**overrides: Any) -> Settings:
-    """Reads the settings, and where an address is missing takes that of the embedded servers that run here."""
+def _configured(**overrides: Any) -> Settings:
+    """Reads the settings, and writes the log as they say; an override of None is none."""
     settings = read(**{name: value for name, value in overrides.items() if value is not None})
     log.configure(settings.log_level)
-    if settings.database_url and settings.redis_url:
-        return settings
-    servers = embedded.running(settings.data_dir)
-    if servers is None:
-        return settings
-    return settings.model_copy(
-        update={
-            "database_url": settings.database_url or servers.database_url,
-            "redis_url": settings.redis_url or servers.redis_url,
-        }
-    )
-
-
-def _addresses(settings: Settings, *names: str) -> list[str]:
-    found = {"DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}
-    if missing := [name for name in names if not found[name]]:
-        raise SettingsError(
-            f"{' and '.join(missing)} not set, and no `rowcast run` with embedded servers is running in {settings.data_dir}"
-        )
-    for name in names:
-        if not (found[name] or "").startswith(_SCHEMES[name]):
-            raise SettingsError(f"{name} must begin with {' or '.join(_SCHEMES[name])}")
-    return [found[name] or "" for name in names]
-
-
-_SCHEMES = {"DATABASE_URL": ("postgresql://", "postgres://"), "REDIS_URL": ("redis://", "rediss://", "unix://")}
+    return settings
 
 
 async def _until_signal(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
@@ -129,9 +60,7 @@ def run(
     host: Annotated[str | None, typer.Option(help="On which address.")] = None,
 ) -> None:
     """Everything in one command: embedded servers where no address is set, migrate, bridge, web."""
-    settings = read(**{name: value for name, value in {"port": port, "host": host}.items() if value is not None})
-    log.configure(settings.log_level)
-    raise SystemExit(runner.run(settings, out))
+    raise SystemExit(runner.run(_configured(port=port, host=host), out))
 
 
 @app.command()
@@ -143,8 +72,8 @@ def web(
     """Holds the streams."""
     from gateway.http.server import serve  # noqa: PLC0415 - uvicorn and Starlette are not needed by the other commands
 
-    settings = _settings(port=port, host=host)
-    _addresses(settings, "DATABASE_URL", "REDIS_URL")
+    settings = address.find(_configured(port=port, host=host))
+    address.require(settings, "DATABASE_URL", "REDIS_URL")
     settings.key()
     serve(settings, workers)
 
@@ -152,8 +81,8 @@ def web(
 @app.command()
 def bridge() -> None:
     """Carries changes from Postgres to Redis; one is active, others stand by."""
-    settings = _settings()
-    database_url, redis_url = _addresses(settings, "DATABASE_URL", "REDIS_URL")
+    settings = address.find(_configured())
+    database_url, redis_url = address.require(settings, "DATABASE_URL", "REDIS_URL")
     each = Bridge(database_url, redis_url, notify=settings.notify, keep=settings.retention, log_entries=settings.backlog_entries)
     garbage.collect_rarely()
     runner.loop(_until_signal(lambda stop: run_until(each, stop)))
@@ -165,8 +94,8 @@ def migrate(
     examples: Annotated[bool, typer.Option("--examples", help="Install the example tables with their data too.")] = False,
 ) -> None:
     """Installs or updates schema, functions and triggers; prints what it changed."""
-    settings = _settings()
-    (database_url,) = _addresses(settings, "DATABASE_URL")
+    settings = address.find(_configured())
+    (database_url,) = address.require(settings, "DATABASE_URL")
 
     async def work() -> list[str]:
         connection = await connect(database_url, "migrate")
@@ -224,7 +153,7 @@ def token(
 @app.command()
 def streams(as_sql: Annotated[bool, typer.Option("--sql", help="Print what migrate would install.")] = False) -> None:
     """Lists the declared streams."""
-    settings = _settings()
+    settings = address.find(_configured())
     catalog = load(settings.streams)
     if as_sql:
         sys.stdout.write(asyncio.run(_captures_sql(settings)))
@@ -236,7 +165,7 @@ def streams(as_sql: Annotated[bool, typer.Option("--sql", help="Print what migra
 
 
 async def _captures_sql(settings: Settings) -> str:
-    (database_url,) = _addresses(settings, "DATABASE_URL")
+    (database_url,) = address.require(settings, "DATABASE_URL")
     connection = await connect(database_url, "streams")
     try:
         found = await migrator.captures(connection, Plan.of(settings, load(settings.streams)))
@@ -276,7 +205,7 @@ def tail(
 @app.command(name="doctor")
 def doctor_command() -> None:
     """Checks key, Redis, Postgres, pooler, triggers and clocks; says how to mend what is wrong."""
-    settings = _settings().with_local_secret()
+    settings = address.find(_configured()).with_local_secret()
 
     async def work() -> bool:
         well = True
@@ -293,7 +222,7 @@ def doctor_command() -> None:
 @app.command(hidden=True, name="demo")
 def demo_command() -> None:
     """Changes the example tables about once a second."""
-    (database_url,) = _addresses(_settings(), "DATABASE_URL")
+    (database_url,) = address.require(address.find(_configured()), "DATABASE_URL")
     asyncio.run(demo.run(database_url))
 
 

@@ -21,7 +21,7 @@ from honcho.manager import Manager
 from rich.console import Console
 
 from auth.token import sign
-from gateway import datadir, embedded, migrator
+from gateway import address, datadir, embedded, migrator
 from gateway.bridge.listener import connect
 from gateway.migrator import Plan
 from gateway.settings import Settings
@@ -49,9 +49,7 @@ def run(settings: Settings, out: Console) -> int:
         if own_postgres or not settings.redis_url:
             out.print(f"starting embedded servers in {settings.data_dir}/ …")
             servers = stack.enter_context(embedded.start(settings.data_dir, postgres=own_postgres, redis=not settings.redis_url))
-            settings = settings.model_copy(
-                update={"database_url": settings.database_url or servers.database_url, "redis_url": settings.redis_url or servers.redis_url}
-            )
+            settings = address.complete(settings, servers)
         settings = _with_secret(settings)
         demo = own_postgres and settings.demo
         for line in asyncio.run(_migrate(settings, examples=own_postgres)):

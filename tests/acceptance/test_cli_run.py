@@ -1,30 +1,21 @@
 """`rowcast run` on a fresh directory, as somebody tries it who has just cloned the repository."""
 
-import asyncio
 import os
 import re
 import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import asyncpg
 import pytest
 
+from tests.support.blocking import query, until
 from tests.support.process import command, environment, free_port, rowcast, started
 
 CURL = re.compile(r"(?m)^curl -N .*$")
-
-
-def until(condition: Callable[[], object], log: Path, within: float = 90) -> None:
-    """Waits for a condition; if it does not come true, the log says why."""
-    deadline = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.05)
 
 
 def family(root: int) -> dict[int, str]:
@@ -46,19 +37,6 @@ def alive(processes: dict[int, str]) -> dict[int, str]:
     lines = subprocess.run(["ps", "-ww", "-eo", "pid=,stat=,command="], capture_output=True, text=True, check=True).stdout.splitlines()
     now = {int(row[0]): row[2] for row in (line.split(maxsplit=2) for line in lines) if not row[1].startswith("Z")}
     return {pid: name for pid, name in processes.items() if now.get(pid) == name}
-
-
-def execute(url: str, statement: str) -> object:
-    """Runs one statement and returns its value."""
-
-    async def work() -> object:
-        connection = await asyncpg.connect(url)
-        try:
-            return await connection.fetchval(statement)
-        finally:
-            await connection.close()
-
-    return asyncio.run(work())
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +88,7 @@ def test_run(env: dict[str, str], tmp_path: Path) -> None:
             until(lambda: re.search(r"event: (bookings|services)\ndata: ", stream.read_text()), log)
             urls = addresses(env, tmp_path)
             assert urls.keys() == {"DATABASE_URL", "REDIS_URL"}
-            execute(urls["DATABASE_URL"], "update bookings set notes = 'by hand' where id = 1")
+            query(urls["DATABASE_URL"], "update bookings set notes = 'by hand' where id = 1")
             until(lambda: '"notes":"by hand"' in stream.read_text(), log)
         second = rowcast("run", env=env | {"PORT": str(free_port())}, cwd=tmp_path)
         assert second.returncode == 1
@@ -127,15 +105,15 @@ def test_run_again(env: dict[str, str], tmp_path: Path) -> None:
     with running(env | {"ROWCAST_DEMO": "0"}, tmp_path) as (process, log, line):
         assert "example tables" not in log.read_text()
         urls = addresses(env, tmp_path)
-        assert execute(urls["DATABASE_URL"], "select notes from bookings where id = 1") == "by hand"
-        kept = int(str(execute(urls["DATABASE_URL"], "select count(*) from rowcast.log")))
+        assert query(urls["DATABASE_URL"], "select notes from bookings where id = 1") == "by hand"
+        kept = query(urls["DATABASE_URL"], "select count(*) from rowcast.log")
         assert kept > 0
         assert not [name for name in family(process.pid).values() if "demo" in name]
         stream = tmp_path / "curl.log"
         curl = [*shlex.split(line), "--silent", "--max-time", "60", "-H", "Last-Event-ID: earliest"]
         with started(curl, env, stream):
             until(lambda: stream.exists() and '"notes":"by hand"' in stream.read_text(), log)
-        assert execute(urls["DATABASE_URL"], "select count(*) from rowcast.log") == kept
+        assert query(urls["DATABASE_URL"], "select count(*) from rowcast.log") == kept
         process.send_signal(signal.SIGTERM)
         processes = family(process.pid)
         assert process.wait(30) in (0, 143, -signal.SIGTERM), log.read_text()

@@ -5,10 +5,12 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import cast
 
 import hypercorn
 import hypercorn.asyncio
 import uvicorn
+from hypercorn.typing import Framework
 from sse_starlette.sse import AppStatus
 from starlette.applications import Starlette
 
@@ -51,7 +53,7 @@ async def by_hypercorn(app: Starlette) -> AsyncIterator[int]:
     config.graceful_timeout = config.shutdown_timeout = DRAIN_SECONDS
     config.errorlog = config.accesslog = None
     ending = asyncio.Event()
-    task = asyncio.create_task(hypercorn.asyncio.serve(app, config, shutdown_trigger=ending.wait))  # type: ignore[arg-type]
+    task = asyncio.create_task(hypercorn.asyncio.serve(cast("Framework", app), config, shutdown_trigger=ending.wait))
     try:
         yield port
     finally:

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 from redis import Redis
 
 from gateway import embedded
+from gateway.bridge.listener import Connection
 from gateway.migrator import Plan, migrate
 from streams.catalog import load
 
@@ -30,8 +32,9 @@ class Servers:
     database_url: str
     redis_url: str
 
-    async def connect(self, **options: object) -> "asyncpg.Connection[asyncpg.Record]":
-        return await asyncpg.connect(self.database_url, **options)  # type: ignore[no-any-return, call-overload]
+    async def connect(self, **options: Any) -> Connection:
+        connection: Connection = await asyncpg.connect(self.database_url, **options)
+        return connection
 
 
 def with_database(url: str, name: str) -> str:

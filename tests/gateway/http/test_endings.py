@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -119,7 +119,7 @@ async def test_shutdown_with_a_reader_that_does_not_read(module_servers: Servers
     """A client that takes nothing is cut when the server drains, and does not use up what the server grants the others."""
     async with serving(module_servers, timeout_graceful_shutdown=30) as (bridge, web):
         client = await web.send(get())
-        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        cast("asyncio.Transport", client.writer.transport).pause_reading()
         await until(lambda: [each.state for each in web.hub.roster.subscribers] == [State.LIVE])
         subscriber = next(iter(web.hub.roster.subscribers))
         while not subscriber.sink.full:
