@@ -50,7 +50,7 @@ class Feeder:
             self._position += 1
             change = Change(self._position, 1, "U", None, None, None, None, None, None, None, datetime.now(UTC))
             key = keys.setdefault(wire.log_prefix(self._epoch, self._life) + channel, len(keys) + 1)
-            payload = wire.encode(self._epoch, change, Delivery(channel, stream, "change", data), (channel,))
+            payload = wire.encode(self._epoch, change, Delivery(channel, stream, "UPDATE", data))
             args += (key, self._position, channel, payload)
         head = [self._epoch, self._life, first, self._position, _LOG_ENTRIES, wire.LOG_TTL_SECONDS]
         answer = await self._append(keys=[wire.META, *keys], args=[*head, *args])

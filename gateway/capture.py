@@ -1,6 +1,7 @@
 """① Renders the trigger of a published table from the declarations of its streams.
 
 - One trigger a table, whatever the number of its streams; streams with the same columns share a view of the row.
+- An owner that another table names is left to the sequencer, by reference: only it knows in what order things happened.
 - Owners and columns become static SQL. A column that is not listed is never read.
 - A row's size is known before its JSON is made: what is too large is left out, and its key goes alone.
 - A view is a type of our own that depends on no type of the user's: what is not Postgres' own goes into it as JSON.
@@ -9,13 +10,13 @@
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 
 import sql
 from streams.payload import Shape
-from streams.stream import Stream
+from streams.stream import Stream, Via
 
 _MEASURABLE = frozenset({"text", "varchar", "bpchar", "bytea"})
 """Types whose full size `octet_length` reads without unpacking the value."""
@@ -23,6 +24,8 @@ _FIXED = frozenset(
     {"bool", "int2", "int4", "int8", "float4", "float8", "oid", "uuid", "date", "time", "timetz", "timestamp", "timestamptz", "interval"}
 )
 _OWNER_BYTES = 512
+_OWNERS = 10_000
+"""More owners of one row are a fault: its event would take Redis seconds."""
 _COMPRESSED = 8
 """A packed value of another type counts as this many times its stored size."""
 _RENDERINGS = {
@@ -64,13 +67,17 @@ class Column:
 
 @dataclass(frozen=True)
 class Capture:
-    """What one table needs: `definition` says when it has changed, `statements` install it under a shape's number."""
+    """What one table needs: `definition` says when it has changed, `statements` install it under a shape's number.
+
+    `beside` has the columns of other tables that name owners, by table.
+    """
 
     relation: str
     streams: tuple[Stream, ...]
     columns: Mapping[str, Column]
     notify: str
     max_bytes: int
+    beside: Mapping[str, Mapping[str, Column]] = field(default_factory=dict)
 
     @property
     def definition(self) -> str:
@@ -80,25 +87,27 @@ class Capture:
     def shape(self) -> str:
         """The streams with their views and columns, for `rowcast.shape`."""
         return Shape.encode(
-            [(s, self._views.index(s.columns), [{"name": c, "type": self.columns[c].type} for c in s.columns]) for s in self.streams]
+            [
+                (s, self._views.index(s.columns), [{"name": c, "type": self.columns[c].type} for c in s.columns], self._several(s))
+                for s in self.streams
+            ]
         )
 
     def statements(self, shape: int) -> str:
         """Returns the SQL that installs types, function and triggers."""
         key = self.streams[0].key
-        return sql.text("capture.sql").format(
+        common = {"shape": shape, "lane_bits": sql.LANE_BITS, "ring": sql.ring(self.notify), "relation": quoted(self.relation)}
+        common |= {"settings": "".join(f" set {setting}" for setting, types in _RENDERINGS.items() if self._renders(types))}
+        common |= {"broadcasts": ", ".join(f"{sql.literal(s.broadcast)}::text" for s in self.streams)}
+        capture = sql.text("capture.sql").format(
+            **common,
             views="".join(
                 f"create type rowcast.view_{shape}_{number} as (\n    {self._fields(columns)}\n);\n"
                 for number, columns in enumerate(self._views)
             ),
             function=function(self.relation),
-            relation=quoted(self.relation),
             regclass=f"{sql.literal(quoted(self.relation))}::regclass",
             function_literal=sql.literal(function(self.relation)),
-            shape=shape,
-            settings="".join(f" set {setting}" for setting, types in _RENDERINGS.items() if self._renders(types)),
-            lane_bits=sql.LANE_BITS,
-            ring=sql.ring(self.notify),
             new_stale=self._stale("new"),
             old_stale=self._stale("old"),
             new_key=_key("new", key),
@@ -107,11 +116,29 @@ class Capture:
             old_views=", ".join(self._view("old", shape, number) for number in range(len(self._views))),
             new_channels=", ".join(self._channel("new", s) for s in self.streams),
             old_channels=", ".join(self._channel("old", s) for s in self.streams),
-            broadcasts=", ".join(f"{sql.literal(s.broadcast)}::text" for s in self.streams),
             size=" + ".join(
                 f"coalesce(octet_length({row}[{number}]), 0)" for row in ("v_new", "v_old") for number in range(1, len(self._views) + 1)
             ),
         )
+        owners = (
+            sql.text("owner.sql").format(
+                **common,
+                feed=feed,
+                table=quoted(stream.owner.table),
+                table_key=sql.identifier(stream.owner.key),
+                table_key_type=_type(self.beside[stream.owner.table][stream.owner.key]),
+                owner=sql.identifier(stream.owner.owner),
+                column=sql.identifier(stream.owner.column),
+                column_type=_type(self.columns[stream.owner.column]),
+                broadcast=sql.literal(stream.broadcast),
+                stale=self._stale("r"),
+                key=_key("r", key),
+                views=", ".join(self._view("r", shape, number) for number in range(len(self._views))),
+            )
+            for feed, stream in enumerate(self.streams, 1)
+            if isinstance(stream.owner, Via)
+        )
+        return "\n".join((capture, *owners))
 
     def narrows(self, streams: str) -> bool:
         """Says whether somebody may see less than under an older shape, given its `streams`: fewer columns, or another owner."""
@@ -138,8 +165,11 @@ class Capture:
         understood = _PLAIN.union(*_RENDERINGS.values())
         return any(not column.builtin or column.element in types or column.element not in understood for column in used)
 
+    def _several(self, stream: Stream) -> bool:
+        return isinstance(stream.owner, str) and self.columns[stream.owner].type.startswith("_")
+
     def _stale(self, row: str) -> str:
-        read = dict.fromkeys(c for s in self.streams for c in (*s.columns, *([s.owner] if s.owner else [])))
+        read = dict.fromkeys(c for s in self.streams for c in needed(s))
         return " or ".join(f"pg_typeof({row}.{sql.identifier(c)}) <> {self.columns[c].regtype}" for c in read)
 
     def _view(self, row: str, shape: int, number: int) -> str:
@@ -154,14 +184,23 @@ class Capture:
         return value if self.columns[column].builtin else f"to_json({value})"
 
     def _channel(self, row: str, stream: Stream) -> str:
-        if stream.owner is None:
-            return f"{sql.literal(stream.broadcast)}::text"
-        owner = f"{row}.{sql.identifier(stream.owner)}"
-        channel = f"{sql.literal(stream.broadcast + '-')} || {owner}::text"
-        if self.columns[stream.owner].type in _FIXED:
-            return channel
-        # Nobody's subject is longer, and an index could not take it.
-        return f"case when octet_length({owner}::text) <= {_OWNER_BYTES} then {channel} end"
+        prefix = sql.literal(stream.broadcast + "-")
+        match stream.owner:
+            case None:
+                return f"{sql.literal(stream.broadcast)}::text"
+            case Via(column=column):
+                # No channel begins like this: the sequencer puts one in its place.
+                return f"'?' || left({row}.{sql.identifier(column)}::text, {_OWNER_BYTES})"
+            case str(column) if self._several(stream):
+                owners, separator = f"{row}.{sql.identifier(column)}::text[]", sql.literal(sql.SEPARATOR)
+                return f"rowcast.owners({prefix}, {owners}, {separator}, {_OWNER_BYTES}, {_OWNERS})"
+            case str(column):
+                owner = f"{row}.{sql.identifier(column)}"
+                channel = f"{prefix} || {owner}::text"
+                if self.columns[column].type in _FIXED:
+                    return channel
+                # Nobody's subject is longer, and an index could not take it.
+                return f"case when octet_length({owner}::text) <= {_OWNER_BYTES} then {channel} end"
 
     def _size(self, row: str, column: str) -> str | None:
         value, type_name = f"{row}.{sql.identifier(column)}", self.columns[column].type
@@ -172,6 +211,15 @@ class Capture:
         return (
             f"coalesce(pg_column_size({value})::bigint * case when pg_column_compression({value}) is null then 1 else {_COMPRESSED} end, 0)"
         )
+
+
+def needed(stream: Stream) -> tuple[str, ...]:
+    """Returns the columns of its own table that a stream reads."""
+    match stream.owner:
+        case None:
+            return stream.columns
+        case Via(column=column) | str(column):
+            return (*stream.columns, column)
 
 
 def quoted(relation: str) -> str:
@@ -186,10 +234,20 @@ def function(relation: str) -> str:
     return sql.identifier(f"capture_{readable}_{hashlib.sha256(relation.encode()).hexdigest()[:8]}")
 
 
-def drop_views(shape: int, streams: str) -> str:
-    """Returns the SQL that removes the view types of a shape, given its `streams` as `rowcast.shape` has them."""
-    views = sorted({each["view"] for each in orjson.loads(streams)})
-    return "".join(f"drop type if exists rowcast.view_{shape}_{number};\n" for number in views)
+def drop_shape(shape: int, streams: str) -> str:
+    """Returns the SQL that removes what belongs to a shape, its trigger function aside; `streams` are as `rowcast.shape` has them."""
+    feeds = orjson.loads(streams)
+    views = sorted({each["view"] for each in feeds})
+    return "".join(f"drop type if exists rowcast.view_{shape}_{number};\n" for number in views) + "".join(
+        f"drop function if exists rowcast.moved_{shape}_{feed}() cascade;\n"
+        f"drop function if exists rowcast.owner_{shape}_{feed}(text), rowcast.dependents_{shape}_{feed}(text);\n"
+        for feed, each in enumerate(feeds, 1)
+        if isinstance(each["owner"], dict)
+    )
+
+
+def _type(column: Column) -> str:
+    return f"{sql.identifier(column.schema)}.{sql.identifier(column.type)}"
 
 
 def _key(row: str, key: tuple[str, ...]) -> str:

@@ -12,9 +12,11 @@ import asyncpg
 
 import sql
 from gateway.bridge.listener import Connection
-from gateway.capture import Capture, Column, drop_views, function, quoted
+from gateway.capture import Capture, Column, drop_shape, function, needed, quoted
 from gateway.settings import Settings
 from streams.catalog import Catalog
+from streams.filter import KINDS
+from streams.stream import EVERY_TABLE, Stream, Via
 
 
 class MigrateError(Exception):
@@ -92,22 +94,41 @@ async def captures(connection: Connection, plan: Plan) -> list[Capture]:
     found = []
     for relation, streams in plan.catalog.by_table().items():
         columns = await _columns(connection, relation)
-        names = ", ".join(s.name for s in streams)
+        # A stream of every table has the columns of the others: what is wrong is wrong with those.
+        own = [s for s in streams if plan.catalog[s.name].table != EVERY_TABLE]
+        names = ", ".join(s.name for s in own)
         if not columns:
             raise MigrateError(
                 f"table {relation} (stream {names}) does not exist: create it first, or set ROWCAST_STREAMS to your own declarations,"
                 " or install the example tables with `rowcast migrate --examples`"
             )
-        for stream in streams:
-            wanted = [*stream.columns, *([stream.owner] if stream.owner else [])]
+        for stream in own:
+            wanted = needed(stream)
             if missing := [c for c in wanted if c not in columns]:
                 raise MigrateError(f"stream {stream.name}: table {relation} has no column {', '.join(missing)}")
             if virtual := [c for c in wanted if columns[c].virtual]:
                 raise MigrateError(
                     f"stream {stream.name}: column {', '.join(virtual)} of {relation} is generated when it is read: make it STORED"
                 )
-        found.append(Capture(relation, tuple(streams), columns, plan.notify, plan.max_bytes))
+            _check_filters(stream, columns)
+        beside = {s.owner.table: await _beside(connection, s.name, s.owner) for s in streams if isinstance(s.owner, Via)}
+        found.append(Capture(relation, tuple(streams), columns, plan.notify, plan.max_bytes, beside))
     return found
+
+
+async def _beside(connection: Connection, stream: str, owner: Via) -> Mapping[str, Column]:
+    columns = await _columns(connection, owner.table)
+    for name in (owner.key, owner.owner):
+        if name not in columns:
+            raise MigrateError(f"stream {stream}: its owner is in {owner.table}, and there is no column {name}")
+    return columns
+
+
+def _check_filters(stream: Stream, columns: Mapping[str, Column]) -> None:
+    for name, kind in stream.filters.items():
+        column = columns[name]
+        if not (column.type in KINDS[kind].types if column.builtin else kind == "enum"):
+            raise MigrateError(f"stream {stream.name}: column {name} is {column.type}, and cannot be filtered as {kind}")
 
 
 async def _number(connection: Connection) -> list[str]:
@@ -143,11 +164,26 @@ async def _functions(connection: Connection) -> list[str]:
     return changed
 
 
+_EXAMPLES = (
+    ("to_regclass('public.bookings')", "example/homeser.sql", "example tables: users, services, bookings"),
+    (
+        "to_regclass('public.payments')",
+        "example/homeser_besides.sql",
+        "example tables: payments, availability, notifications, system_notices",
+    ),
+    ("to_regclass('public.properties')", "example/acquire.sql", "example tables: properties, saved_searches, property_alerts"),
+    ("to_regnamespace('rls')", "rls.sql", "row-level security of the example tables"),
+)
+"""What is there where a part is installed, its file, its line. A database of an earlier version gets the parts that it lacks."""
+
+
 async def _examples(connection: Connection) -> list[str]:
-    if await connection.fetchval("select to_regclass('public.bookings') is not null"):
-        return []
-    await connection.execute(sql.text("example/homeser.sql"))
-    return ["example tables: users, services, bookings"]
+    changed = []
+    for there, name, line in _EXAMPLES:
+        if not await connection.fetchval(f"select {there} is not null"):
+            await connection.execute(sql.text(name))
+            changed.append(line)
+    return changed
 
 
 async def _captures(connection: Connection, plan: Plan) -> list[str]:
@@ -166,7 +202,7 @@ async def _captures(connection: Connection, plan: Plan) -> list[str]:
         )
         await connection.execute(capture.statements(shape))
         if row is not None:
-            await connection.execute(drop_views(row["shape"], row["streams"]))
+            await connection.execute(drop_shape(row["shape"], row["streams"]))
             if capture.narrows(row["streams"]):
                 epoch = await connection.fetchval("select rowcast.begin_epoch('narrowed', 0)")
                 changed.append(f"log, epoch {epoch}: {capture.relation} publishes less than before, and what was published is not replayed")
@@ -192,19 +228,25 @@ async def _retire(connection: Connection, relation: str) -> str:
     assert row is not None
     await connection.execute(f"drop function if exists rowcast.{function(relation)}() cascade")
     await connection.execute(_RETIRE, row["shape"])
-    await connection.execute(drop_views(row["shape"], row["streams"]))
+    await connection.execute(drop_shape(row["shape"], row["streams"]))
     return f"trigger on {relation} removed: no stream publishes it"
 
 
 async def in_place(connection: Connection, relation: str) -> bool:
-    """Says whether the triggers of a table and of its partitions are there and fire always, also under replication."""
-    return bool(
-        await connection.fetchval(
-            "select bool_and((select count(*) = 2 from pg_trigger t where t.tgrelid = r.relid and t.tgenabled = 'A'"
-            " and t.tgname in ('00_rowcast_capture', '00_rowcast_truncate')))"
-            " from (select p.relid from pg_partition_tree(to_regclass($1)) p union select to_regclass($1)) r",
-            quoted(relation),
-        )
+    """Says whether the triggers of a table, of its partitions, and of tables that name its owners are there and fire always."""
+    placed = await connection.fetchval(
+        "select bool_and((select count(*) = 2 from pg_trigger t where t.tgrelid = r.relid and t.tgenabled = 'A'"
+        " and t.tgname in ('00_rowcast_capture', '00_rowcast_truncate')))"
+        " from (select p.relid from pg_partition_tree(to_regclass($1)) p union select to_regclass($1)) r",
+        quoted(relation),
+    )
+    if not placed or not await connection.fetchval("select to_regclass('rowcast.via') is not null"):
+        return bool(placed)
+    return not await connection.fetchval(
+        "select exists (select from rowcast.via v join rowcast.shape s on s.shape = v.shape"
+        " where s.relation = $1 and s.retired_at is null and 3 <> (select count(*) from pg_trigger t where t.tgenabled = 'A'"
+        " and t.tgparentid = 0 and t.tgfoid = to_regprocedure(format('rowcast.moved_%s_%s()', v.shape, v.feed))))",
+        relation,
     )
 
 

@@ -31,7 +31,7 @@ def log_prefix(epoch: str, life: str) -> str:
 
 @dataclass(slots=True)
 class Entry:
-    """One event of one channel. `siblings` are the channels of all deliveries of its position, in their order."""
+    """One event of one channel; `kind` and `later` are a delivery's."""
 
     channel: str
     position: int
@@ -40,15 +40,17 @@ class Entry:
     stream: str
     kind: str
     txid: int
-    siblings: tuple[str, ...]
+    later: tuple[str, ...]
     data: bytes
     frames: dict[object, bytes] = field(default_factory=dict)
     """Its encoded frames by form: made once, whatever the number of subscribers."""
+    seen: "dict[object, Entry | None] | None" = None
+    """What it is through the filters that have judged it."""
 
 
-def encode(epoch: str, change: Change, delivery: Delivery, siblings: tuple[str, ...]) -> bytes:
+def encode(epoch: str, change: Change, delivery: Delivery) -> bytes:
     """Returns the bytes of one delivery: a line of JSON about it, then its data."""
-    head = orjson.dumps((epoch, change.position, delivery.stream, delivery.kind, change.txid, siblings))
+    head = orjson.dumps((epoch, change.position, delivery.stream, delivery.kind, change.txid, delivery.later))
     return head + b"\n" + delivery.data
 
 
@@ -58,11 +60,11 @@ def decode(channel: str, previous: int, payload: bytes) -> Entry:
     fields = orjson.loads(head)
     if not isinstance(fields, list) or len(fields) != 6:
         raise ValueError("not an entry")
-    epoch, position, stream, kind, txid, siblings = fields
+    epoch, position, stream, kind, txid, later = fields
     words = isinstance(epoch, str) and isinstance(stream, str) and isinstance(kind, str)
-    if not (words and isinstance(position, int) and isinstance(siblings, list)):
+    if not (words and isinstance(position, int) and isinstance(later, list)):
         raise ValueError("not an entry")
-    return Entry(channel, position, previous, epoch, stream, kind, txid, tuple(siblings), data)
+    return Entry(channel, position, previous, epoch, stream, kind, txid, tuple(later), data)
 
 
 def decode_published(channel: str, message: bytes) -> Entry:

@@ -15,6 +15,7 @@ SEQUENCER_LOCK = 3
 MIGRATE_LOCK = 4
 BELL = "rowcast"
 LANE_BITS = 16  # 65,536 ids, then the other lane
+SEPARATOR = "\x1f"  # between the channels of a row's several owners
 
 _RING = {
     "always": f"perform pg_notify('{BELL}', '');",
@@ -52,7 +53,9 @@ def migrations() -> list[tuple[int, str, str]]:
 
 def functions() -> str:
     """Returns functions.sql, filled in."""
-    return text("functions.sql").format(lock_class=LOCK_CLASS, sequencer_lock=SEQUENCER_LOCK, lane_bits=LANE_BITS)
+    return text("functions.sql").format(
+        lock_class=LOCK_CLASS, sequencer_lock=SEQUENCER_LOCK, lane_bits=LANE_BITS, separator=literal(SEPARATOR)
+    )
 
 
 def ring(notify: str) -> str:

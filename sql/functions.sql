@@ -35,12 +35,118 @@ begin
         select o.* from rowcast.outbox_0 o where o.txid = any ((select e.txids from ended e)::xid8[])
         union all
         select o.* from rowcast.outbox_1 o where o.txid = any ((select e.txids from ended e)::xid8[])
-    ), transactions as (
+    ), transactions as materialized (
         select f.*, max(f.id) over t as last_id, max(f.captured_at) over t as committed_at
         from fresh f window t as (partition by f.txid)
+    ),
+    -- Whose a row is that another table gives an owner: that table as this snapshot sees it, taken back over what has happened
+    -- since in the order of the log. Whatever is visible is in this batch, so this is exact, and no writer waits for anybody.
+    refs as materialized (
+        select t.id, t.last_id, t.txid, t.shape, v.feed, v.broadcast, v.broadcasts, t.op, t.key, coalesce(t.old_key, t.key) as key_before,
+               substr(t.new_channels[v.feed], 2) as new_ref, substr(t.old_channels[v.feed], 2) as old_ref, t.old
+        from rowcast.via v join transactions t on t.shape = v.shape
+        where t.op in ('I', 'U', 'D')
+    ), moved as materialized (
+        select t.id, t.last_id, t.txid, t.shape, v.feed, v.broadcast, v.broadcasts, t.key as ref,
+               t.new_channels[v.feed] as new_channel, t.old_channels[v.feed] as old_channel, t.fault is not null as gone
+        from rowcast.via v join transactions t on t.shape = v.shape
+        where t.op = 'M' and cardinality(t.new_channels) = v.feed
+    ), owners as materialized (
+        select d.shape, d.feed, d.ref, rowcast.look_up(d.shape, d.feed, d.ref) as found
+        from (
+            select distinct r.shape, r.feed, e.ref from refs r cross join lateral (values (r.new_ref), (r.old_ref)) e (ref)
+            where e.ref is not null
+            union
+            select m.shape, m.feed, m.ref from moved m where m.gone
+        ) d
+    ), moves as materialized (
+        -- A key that is used again after its row has gone: what still refers to it is the next owner's from here on.
+        select m.id, m.last_id, m.txid, m.shape, m.feed, m.broadcasts, m.ref, m.gone, m.old_channel,
+               case when not m.gone then m.new_channel
+                    when n.id is not null then n.old_channel
+                    else m.broadcast || '-' || o.found[1] end as new_channel,
+               m.gone and o.found is null as fault
+        from moved m
+        left join owners o on m.gone and o.shape = m.shape and o.feed = m.feed and o.ref = m.ref
+        left join lateral (
+            select f.* from moved f
+            where f.shape = m.shape and f.feed = m.feed and f.ref = m.ref and (f.last_id, f.id) > (m.last_id, m.id)
+            order by f.last_id, f.id limit 1
+        ) n on true
+    ),
+    -- What has happened next, after each move, to each row: those that referred to it then have changed hands with it. What a
+    -- foreign key deletes with it is deleted after it, and is still its owner's.
+    since as materialized (
+        select distinct on (m.id, m.feed, touched.key) m.id, m.feed, touched.key, r.id as entry, r.old, m.old_channel,
+               mine.it and m.gone and r.op = 'D' and r.txid = m.txid as fell,
+               mine.it and not (m.gone and r.op = 'D' and r.txid = m.txid) as depended
+        from moves m
+        join refs r on r.shape = m.shape and r.feed = m.feed and (r.last_id, r.id) > (m.last_id, m.id)
+        cross join lateral (values (r.key), (r.key_before)) touched (key)
+        cross join lateral (select r.op <> 'I' and touched.key = r.key_before and r.old_ref = m.ref) mine (it)
+        order by m.id, m.feed, touched.key, r.last_id, r.id
+    ), owned as materialized (
+        select r.id, r.feed, side.new, o.found is null as fault,
+               -- Deleted with the row that it referred to; else whose it was at the next move; else whose it is.
+               case when s.id is not null then s.old_channel
+                    when m.id is not null then m.old_channel
+                    else r.broadcast || '-' || o.found[1] end as channel
+        from refs r
+        cross join lateral (values (true, r.new_ref), (false, r.old_ref)) side (new, ref)
+        join owners o on o.shape = r.shape and o.feed = r.feed and o.ref = side.ref
+        left join lateral (
+            select c.* from since c where c.entry = r.id and c.feed = r.feed and c.fell order by c.id desc limit 1
+        ) s on true
+        left join lateral (
+            select m.* from moves m
+            where m.shape = r.shape and m.feed = r.feed and m.ref = side.ref and (m.last_id, m.id) > (r.last_id, r.id)
+            order by m.last_id, m.id limit 1
+        ) m on true
+    ), dependents as materialized (
+        select s.id, s.feed, s.key, s.old as views, false as fault from since s where s.depended
+        union all
+        select m.id, m.feed, d.key, d.views, d.fault
+        from moves m cross join lateral rowcast.look_up_dependents(m.shape, m.feed, m.ref) d
+        where not exists (select from since s where s.id = m.id and s.feed = m.feed and s.key = d.key)
+    ), faults as materialized (
+        select r.id, r.broadcasts from refs r join owned o on o.id = r.id and o.feed = r.feed and o.fault
+        union
+        select m.id, m.broadcasts from moves m join dependents d on d.id = m.id and d.feed = m.feed and d.fault
+        union
+        select m.id, m.broadcasts from moves m where m.fault
+    ), settled as (
+        select t.last_id, t.id, 0::bigint as turn, t.txid, t.shape, t.op, t.key, t.old_key, t.new, t.old,
+               t.new_channels, t.old_channels, t.fault, t.size, t.committed_at
+        from transactions t where t.op <> 'M' and t.shape not in (select v.shape from rowcast.via v)
+        union all
+        select t.last_id, t.id, 0, t.txid, t.shape, case when f.id is null then t.op else 'F' end, t.key, t.old_key, t.new, t.old,
+               case when f.id is not null then f.broadcasts when t.op in ('I', 'U', 'D') then (
+                   select array_agg(case when v.feed is null then c.channel else o.channel end order by c.feed)
+                   from unnest(t.new_channels) with ordinality c (channel, feed)
+                   left join rowcast.via v on v.shape = t.shape and v.feed = c.feed
+                   left join owned o on o.id = t.id and o.feed = c.feed and o.new
+               ) when t.op <> 'M' then t.new_channels end,
+               case when f.id is null and t.op in ('I', 'U', 'D') then (
+                   select array_agg(case when v.feed is null then c.channel else o.channel end order by c.feed)
+                   from unnest(t.old_channels) with ordinality c (channel, feed)
+                   left join rowcast.via v on v.shape = t.shape and v.feed = c.feed
+                   left join owned o on o.id = t.id and o.feed = c.feed and not o.new
+               ) end,
+               case when f.id is not null then 'whose it is cannot be found out' when t.op <> 'M' then t.fault end, t.size, t.committed_at
+        from transactions t left join faults f on f.id = t.id
+        where t.shape in (select v.shape from rowcast.via v)
+        union all
+        select t.last_id, t.id, row_number() over (partition by t.id order by d.key), t.txid, t.shape, 'U', d.key, null, d.views, d.views,
+               (select array_agg(case when n = d.feed then m.new_channel end order by n) from generate_series(1, cardinality(m.broadcasts)) n),
+               (select array_agg(case when n = d.feed then m.old_channel end order by n) from generate_series(1, cardinality(m.broadcasts)) n),
+               null, 2 * coalesce(octet_length(array_to_string(d.views, '')), 0), t.committed_at
+        from dependents d
+        join moves m on m.id = d.id and m.feed = d.feed
+        join transactions t on t.id = m.id
+        where not d.fault and m.old_channel is distinct from m.new_channel
     ), numbered as materialized (
         -- By the last id of the transaction, then by id: one row's versions in order, transactions whole, real time kept.
-        select t.*, v_head.position + row_number() over (order by t.last_id, t.id) as position from transactions t
+        select t.*, v_head.position + row_number() over (order by t.last_id, t.id, t.turn) as position from settled t
     ), current_segment as materialized (
         select max(s.segment) as segment from rowcast.segment s
     ), entries as (
@@ -51,8 +157,8 @@ begin
     ), channels as (
         insert into rowcast.log_channel
         select distinct c.segment, channel, n.position
-        from numbered n cross join current_segment c cross join unnest(n.new_channels || n.old_channels) channel
-        where channel is not null
+        from numbered n cross join current_segment c cross join unnest(n.new_channels || n.old_channels) place
+        cross join unnest(string_to_array(place, {separator})) channel
     )
     insert into rowcast.head as h
     select v_head.position, v_head.position + count(*), v_head.epoch, pg_current_snapshot()
@@ -62,6 +168,42 @@ begin
     if not found then
         return query select v_head.epoch, v_head.position, 0::bigint, v_seen::text;
     end if;
+end $$;
+
+-- purpose: the owner that another table names, as the calling statement sees it: in an array, null where that cannot be found out
+create or replace function rowcast.look_up(p_shape integer, p_feed integer, p_reference text) returns text[]
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+    v_owner text;
+begin
+    execute format('select rowcast.owner_%s_%s($1)', p_shape, p_feed) into v_owner using p_reference;
+    return array[v_owner];
+exception when others or assert_failure then
+    -- The table or the function has gone: one table's trouble does not stop the log.
+    return null;
+end $$;
+
+-- purpose: the rows that refer to another, as the calling statement sees them; one with `fault` where they cannot be found out
+create or replace function rowcast.look_up_dependents(p_shape integer, p_feed integer, p_reference text)
+returns table (key text, views text[], fault boolean)
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+    return query execute format('select d.key, d.views, false from rowcast.dependents_%s_%s($1) d', p_shape, p_feed) using p_reference;
+exception when others or assert_failure then
+    return query select null::text, null::text[], true;
+end $$;
+
+-- purpose: the channels of a row with several owners; an owner with the separator in it is nobody. More than so many are an error
+create or replace function rowcast.owners(p_prefix text, p_owners text[], p_separator text, p_bytes integer, p_most integer) returns text
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
+begin
+    if cardinality(p_owners) > p_most then
+        raise exception 'a row has % owners, and % are the most', cardinality(p_owners), p_most;
+    end if;
+    return (
+        select string_agg(distinct p_prefix || o, p_separator) from unnest(p_owners) o
+        where octet_length(o) <= p_bytes and strpos(o, p_separator) = 0
+    );
 end $$;
 
 -- purpose: empty the lane that is not being filled, if all of it has a position and no open transaction has written to it

@@ -15,6 +15,16 @@ _COLUMNS = (
     "created_at",
     "updated_at",
 )
+_FILTERS = {
+    "id": "numeric",
+    "customer_id": "numeric",
+    "provider_id": "numeric",
+    "service_id": "numeric",
+    "booking_date": "timestamptz",
+    "start_time": "timestamptz",
+    "end_time": "timestamptz",
+    "status": "text",
+}
 
 bookings = Stream(
     name="bookings",
@@ -23,6 +33,7 @@ bookings = Stream(
     channel="bookings-changes-{user_id}",
     owner="customer_id",
     roles=frozenset({"customer"}),
+    filters=_FILTERS,
 )
 
 provider_bookings = Stream(
@@ -32,4 +43,5 @@ provider_bookings = Stream(
     channel="provider-bookings-changes-{provider_id}",
     owner="provider_id",
     roles=frozenset({"provider"}),
+    filters=_FILTERS,
 )

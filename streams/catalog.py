@@ -5,7 +5,7 @@ import pkgutil
 from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType
 
-from streams.stream import DeclarationError, Stream
+from streams.stream import EVERY_TABLE, DeclarationError, Stream
 
 
 class Catalog(Mapping[str, Stream]):
@@ -18,7 +18,7 @@ class Catalog(Mapping[str, Stream]):
             if stream.name in self._streams:
                 raise DeclarationError(f"stream {stream.name} is declared twice")
             for other in self._streams.values():
-                if other.table == stream.table and other.key != stream.key:
+                if other.table == stream.table != EVERY_TABLE and other.key != stream.key:
                     raise DeclarationError(f"streams {other.name} and {stream.name} name different keys of {stream.table}")
             # A channel prefix that continues another's would let an owner's value reach into it: a-b-{x} and a-{x} with x = b-1.
             for broadcast, name in broadcasts.items():
@@ -37,10 +37,15 @@ class Catalog(Mapping[str, Stream]):
         return len(self._streams)
 
     def by_table(self) -> dict[str, list[Stream]]:
-        """Returns the streams of each table, both in alphabetical order."""
+        """Returns the streams of each table, both in alphabetical order. A stream of every table is among those of each."""
         tables: dict[str, list[Stream]] = {}
         for stream in self._streams.values():
             tables.setdefault(stream.table, []).append(stream)
+        every = tables.pop(EVERY_TABLE, [])
+        for table, streams in tables.items():
+            columns = tuple(dict.fromkeys(column for stream in streams for column in stream.columns))
+            streams += [stream.of_table(table, columns, streams[0].key) for stream in every]
+            streams.sort(key=lambda stream: stream.name)
         return dict(sorted(tables.items()))
 
 

@@ -7,6 +7,7 @@
 """
 
 import re
+import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -49,6 +50,23 @@ def _parse_number(text: str) -> Value:
     return _number(text)
 
 
+def _parse_float8(text: str) -> Value:
+    """As Postgres reads it: what no float has exactly is the nearest one."""
+    number = _parse_number(text)
+    return number if number[0] or number[1].is_infinite() else _number(repr(float(text)))
+
+
+def _parse_float4(text: str) -> Value:
+    number = _parse_float8(text)
+    if number[0] or number[1].is_infinite():
+        return number
+    # The shortest text that is this float4 again: what Postgres writes.
+    nearest = struct.unpack("f", struct.pack("f", float(number[1])))[0]
+    return _number(
+        next(each for digits in range(1, 10) if struct.pack("f", float(each := f"{nearest:.{digits}g}")) == struct.pack("f", nearest))
+    )
+
+
 def _parse_bool(text: str) -> Value:
     return {"true": True, "false": False}[text.lower()]
 
@@ -78,7 +96,9 @@ KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
         Kind("text", frozenset({"text", "varchar", "name"}), _ORDERED | {"like", "ilike"}, str, str),
-        Kind("numeric", frozenset({"int2", "int4", "int8", "numeric", "float4", "float8"}), _ORDERED, _parse_number, _number),
+        Kind("numeric", frozenset({"int2", "int4", "int8", "numeric"}), _ORDERED, _parse_number, _number),
+        Kind("float8", frozenset({"float8"}), _ORDERED, _parse_float8, _number),
+        Kind("float4", frozenset({"float4"}), _ORDERED, _parse_float4, _number),
         Kind("bool", frozenset({"bool"}), _EQUAL, _parse_bool, bool),
         Kind("uuid", frozenset({"uuid"}), _EQUAL, _uuid, _uuid),
         Kind("date", frozenset({"date"}), _ORDERED, _day, _day),
@@ -147,6 +167,11 @@ class Filter:
     """Conditions that must all hold; `text` is one way to write it."""
 
     conditions: frozenset[Condition]
+
+    @cached_property
+    def columns(self) -> frozenset[str]:
+        """The columns that it looks at."""
+        return frozenset(condition.column for condition in self.conditions)
 
     def admits(self, row: Mapping[str, Any]) -> bool:
         """Says whether all conditions hold for a row. Raises KeyError if a column is missing."""

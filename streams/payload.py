@@ -2,6 +2,7 @@
 
 - A channel gets only what its listener may see: a row that moves from A to B is a DELETE of the key for A (`left`) and
   an INSERT without the old row for B.
+- A row may have several owners: then a place in the channel arrays names several channels, with a separator between.
 - The row's JSON is the text that Postgres rendered, never parsed here: a number keeps its digits.
 - Data is one line: JSON text carries no raw line break inside a string, so those of a `json` column's layout may go.
 """
@@ -14,23 +15,24 @@ from typing import Any, Protocol
 
 import orjson
 
+from sql import SEPARATOR
 from streams.stream import Stream
 
-CHANGE = "change"
 RESET = "reset"
 
-_TYPES = {"I": b"INSERT", "U": b"UPDATE", "D": b"DELETE"}
+_TYPES = {"I": "INSERT", "U": "UPDATE", "D": "DELETE"}
 _RESET_REASONS = {"T": "truncated", "F": "capture-failed"}
 
 
 @dataclass(frozen=True)
 class Feed:
-    """One stream of a shape: which view of the row it publishes, and the columns of that view as JSON."""
+    """One stream of a shape: which view of the row it publishes, the columns of that view as JSON, whether a row has `several` owners."""
 
     stream: str
     broadcast: str
     view: int
     columns: bytes
+    several: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,16 +52,19 @@ class Shape:
     def decode(relation: str, streams: str) -> "Shape":
         """Reads what the migrator wrote to `rowcast.shape`."""
         schema, _, table = relation.partition(".")
-        feeds = (Feed(each["stream"], each["broadcast"], each["view"], orjson.dumps(each["columns"])) for each in orjson.loads(streams))
+        feeds = (
+            Feed(each["stream"], each["broadcast"], each["view"], orjson.dumps(each["columns"]), each["several"])
+            for each in orjson.loads(streams)
+        )
         return Shape(schema, table, tuple(feeds))
 
     @staticmethod
-    def encode(streams: Sequence[tuple[Stream, int, list[dict[str, str]]]]) -> str:
-        """Writes what `decode` reads: streams with the number of their view and its columns."""
+    def encode(streams: Sequence[tuple[Stream, int, list[dict[str, str]], bool]]) -> str:
+        """Writes what `decode` reads: streams with the number of their view, its columns, and whether a row has several owners."""
         return orjson.dumps(
             [
-                {"stream": s.name, "broadcast": s.broadcast, "owner": s.owner, "view": view, "columns": columns}
-                for s, view, columns in streams
+                {"stream": s.name, "broadcast": s.broadcast, "owner": s.owner, "several": several, "view": view, "columns": columns}
+                for s, view, columns, several in streams
             ]
         ).decode()
 
@@ -109,33 +114,66 @@ class Change:
 
 @dataclass(slots=True)
 class Delivery:
-    """What one channel gets of one change: `data` is the JSON of the event."""
+    """What one channel gets of one change: `kind` is INSERT, UPDATE, DELETE or RESET, `data` the JSON of the event.
+
+    `later` are channels by which the same position may come on streams that are later in the alphabet; where a row has several
+    owners, the one that all of its stream's listeners have stands for theirs.
+    """
 
     channel: str
     stream: str
     kind: str
     data: bytes
+    later: tuple[str, ...] = ()
 
 
 def deliveries(change: Change, shape: Shape) -> Iterator[Delivery]:
     """Yields what each channel gets, in the order of the streams' names."""
-    if change.op in _RESET_REASONS:
-        for feed in shape.feeds:
-            data = orjson.dumps({"reason": _RESET_REASONS[change.op], "stream": feed.stream})
-            yield Delivery(feed.broadcast, feed.stream, RESET, data)
-        return
-    for index, feed in enumerate(shape.feeds):
-        new = change.new_channels[index] if change.new_channels else None
-        old = change.old_channels[index] if change.old_channels else None
-        if change.op == "U" and new != old:
-            if old is not None:
-                yield Delivery(old, feed.stream, CHANGE, _raw(change, shape, feed, "D", left=True))
-            if new is not None:
-                yield Delivery(new, feed.stream, CHANGE, _raw(change, shape, feed, "I"))
-        else:
-            channel = old if change.op == "D" else new
-            if channel is not None:
-                yield Delivery(channel, feed.stream, CHANGE, _raw(change, shape, feed, change.op))
+    of_feeds = [_of_feed(change, shape, index, feed) for index, feed in enumerate(shape.feeds)]
+    later: tuple[str, ...] = ()
+    if len(of_feeds) > 1:
+        for feed, some in zip(reversed(shape.feeds), reversed(of_feeds), strict=True):
+            for each in some:
+                each.later = later
+            if some:
+                later += (feed.broadcast,) if feed.several else tuple(each.channel for each in some)
+    for some in of_feeds:
+        yield from some
+
+
+def _of_feed(change: Change, shape: Shape, index: int, feed: Feed) -> list[Delivery]:
+    op = change.op
+    if op in _RESET_REASONS:
+        data = orjson.dumps({"reason": _RESET_REASONS[op], "stream": feed.stream, "table": f"{shape.schema}.{shape.table}"})
+        return [Delivery(feed.broadcast, feed.stream, RESET, data)]
+    new = change.new_channels[index] if change.new_channels else None
+    old = change.old_channels[index] if change.old_channels else None
+    if feed.several:
+        return _of_several(change, shape, feed, new, old)
+    if op == "U" and new != old:
+        found = []
+        if old is not None:
+            found.append(Delivery(old, feed.stream, "DELETE", _raw(change, shape, feed, "D", left=True)))
+        if new is not None:
+            found.append(Delivery(new, feed.stream, "INSERT", _raw(change, shape, feed, "I")))
+        return found
+    channel = old if op == "D" else new
+    return [Delivery(channel, feed.stream, _TYPES[op], _raw(change, shape, feed, op))] if channel is not None else []
+
+
+def _of_several(change: Change, shape: Shape, feed: Feed, new: str | None, old: str | None) -> list[Delivery]:
+    now, before = (frozenset(channels.split(SEPARATOR)) if channels else frozenset[str]() for channels in (new, old))
+    lots: tuple[tuple[frozenset[str], str, bool], ...]
+    if change.op == "U":
+        lots = ((before - now, "D", True), (now - before, "I", False), (now & before, "U", False))
+    else:
+        lots = ((now | before, change.op, False),)
+    found = []
+    for channels, op, left in lots:
+        if channels:
+            data = _raw(change, shape, feed, op, left)
+            found += [Delivery(channel, feed.stream, _TYPES[op], data) for channel in channels]
+    return sorted(found, key=lambda each: each.channel)
 
 
 def _raw(change: Change, shape: Shape, feed: Feed, op: str, left: bool = False) -> bytes:
@@ -154,7 +192,7 @@ def _raw(change: Change, shape: Shape, feed: Feed, op: str, left: bool = False) 
         old_record = _line(old or old_key)
     flags = (b',"left":true' if left else b"") + (b',"truncated":true' if truncated else b"")
     return b'{"version":1,"type":"%s",%s,"commit_timestamp":"%s","record":%s,"old_record":%s,"columns":%s%s}' % (
-        _TYPES[op],
+        _TYPES[op].encode(),
         shape.name,
         _timestamp(change.committed_at),
         record,

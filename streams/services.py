@@ -7,4 +7,5 @@ services = Stream(
     table="public.services",
     columns=("id", "name", "description", "category", "price", "duration_minutes", "active", "created_at", "updated_at"),
     channel="services-changes",
+    filters={"id": "numeric", "name": "text", "category": "text", "price": "numeric", "duration_minutes": "numeric", "active": "bool"},
 )

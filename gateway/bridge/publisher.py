@@ -29,6 +29,7 @@ from streams.payload import Change, Shape, deliveries
 
 BATCH_ENTRIES = 500
 BATCH_BYTES = 4_000_000
+BATCH_DELIVERIES = 5_000
 BEAT_SECONDS = 1.0
 _REPLY_SECONDS = 5.0
 _SEED_ENTRIES = 20_000
@@ -168,18 +169,20 @@ class Publisher:
         return Place(epoch, life.decode(), int(position), begun=life.decode() == new_life)
 
     async def batch(self, place: Place, changes: list[Change], shapes: list[int]) -> Batch:
-        """Returns what Redis is told of consecutive changes."""
+        """Returns what Redis is told of consecutive changes, or of the first of them where all are too much for one script."""
         keys: dict[str, int] = {}
         prefix = wire.log_prefix(place.epoch, place.life)
         last = changes[-1].position
         args: list[str | bytes | int] = [place.epoch, place.life, changes[0].position, last, self._log_entries, wire.LOG_TTL_SECONDS]
         for change, number in zip(changes, shapes, strict=True):
             shape = self._shapes.get(number) or await self._shape(number)
-            each = list(deliveries(change, shape))
-            siblings = tuple(delivery.channel for delivery in each)
-            for delivery in each:
+            for delivery in deliveries(change, shape):
                 key = keys.setdefault(prefix + delivery.channel, len(keys) + 1)
-                args += (key, change.position, delivery.channel, wire.encode(place.epoch, change, delivery, siblings))
+                args += (key, change.position, delivery.channel, wire.encode(place.epoch, change, delivery))
+            if len(args) > 4 * BATCH_DELIVERIES:
+                # One row may have thousands of owners, and Redis does nothing else while the script runs.
+                last = args[3] = change.position
+                break
         return Batch(last, [wire.META, *keys], args)
 
     async def send(self, place: Place, batch: Batch) -> None:

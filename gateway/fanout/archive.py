@@ -71,11 +71,9 @@ class Archive:
         rows = [row for row in rows if row["position"] is not None]
         for row in rows:
             shape = self._shapes.get(row["shape"]) or await self._shape(row["shape"])
-            each = list(deliveries(Change.read(row), shape))
-            siblings = tuple(delivery.channel for delivery in each)
             entries += (
-                Entry(d.channel, row["position"], 0, bounds.epoch, d.stream, d.kind, row["txid"], siblings, d.data)
-                for d in each
+                Entry(d.channel, row["position"], 0, bounds.epoch, d.stream, d.kind, row["txid"], d.later, d.data)
+                for d in deliveries(Change.read(row), shape)
                 if d.channel in wanted
             )
         cut = first["found"] == limit or len(rows) < first["found"]

@@ -1,7 +1,7 @@
 """⑦ One channel of this process: who listens, how far it is, and what has come since the last flush."""
 
 from gateway.fanout import frame
-from gateway.fanout.frame import Form
+from gateway.fanout.look import Look
 from gateway.fanout.subscriber import Subscriber
 from gateway.wire import Entry
 
@@ -42,21 +42,23 @@ class Channel:
 
 
 class Run:
-    """Consecutive entries of one channel. Their bytes are joined once, whatever the number of subscribers: `encoded`, by form.
+    """Consecutive entries of one channel. Their bytes are joined once, whatever the number of subscribers: `encoded`, by look.
 
-    `shared` says that an entry has siblings: a connection with several streams may get its position twice.
+    `shared` says that a connection with several streams may get a position on a later one too.
     """
 
-    __slots__ = ("encoded", "entries", "first", "last", "shared")
+    __slots__ = ("encoded", "entries", "first", "last", "shared", "stream")
 
     def __init__(self, entries: list[Entry]) -> None:
         self.entries = entries
         self.first = entries[0].position
         self.last = entries[-1].position
-        self.shared = any(len(entry.siblings) > 1 for entry in entries)
-        self.encoded: dict[Form, bytes] = {}
+        self.stream = entries[0].stream
+        self.shared = any(entry.later for entry in entries)
+        self.encoded: dict[Look, bytes] = {}
 
-    def encode(self, form: Form) -> bytes:
-        """Joins the frames of all entries, and keeps them."""
-        data = self.encoded[form] = b"".join([frame.encode(entry, form) for entry in self.entries])
+    def encode(self, look: Look) -> bytes:
+        """Joins the frames of all entries that are seen, and keeps them; nothing if none is."""
+        seen = [each for each in map(look.see, self.entries) if each is not None]
+        data = self.encoded[look] = b"".join([frame.encode(each, look.form) for each in seen])
         return data

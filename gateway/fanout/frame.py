@@ -9,39 +9,18 @@
 
 import re
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 import orjson
 
+from gateway.fanout.look import Form
 from gateway.wire import Entry
+from streams.format import render
+from streams.payload import RESET
 
 HEARTBEAT = b":\n"
 
 _ID = re.compile(r"([0-9a-z]{4,16})-([0-9]{1,18})(?:-([a-z][a-z-]{0,30}))?")
-
-
-class Form(Enum):
-    """How a connection gets its events: in which format, and whether each is to be a chunk of its own."""
-
-    RAW = ("raw", False)
-    RAW_CHUNKED = ("raw", True)
-
-    def __init__(self, format: str, chunked: bool) -> None:
-        self.format = format
-        self.chunked = chunked
-
-    @staticmethod
-    def of(format: str, chunked: bool) -> "Form":
-        """Returns the form of a known format."""
-        return _FORMS[format, chunked]
-
-    # By identity, which a look-up for each event of each subscriber is quicker with.
-    __hash__ = object.__hash__
-
-
-_FORMS = {(form.format, form.chunked): form for form in Form}
-FORMATS = frozenset(form.format for form in Form)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,25 +48,28 @@ class Cursor:
 def encode(entry: Entry, form: Form, more: bool = False) -> bytes:
     """Returns the entry's frame in a form; `more` if the connection gets the same position on a later stream too."""
     if more:
-        return wrap(_frame(str(Cursor(entry.epoch, entry.position, entry.stream)), _event(entry), entry.data), form)
+        return _encode(entry, form, str(Cursor(entry.epoch, entry.position, entry.stream)))
     frame = entry.frames.get(form)
     if frame is None:
-        frame = entry.frames[form] = wrap(_frame(f"{entry.epoch}-{entry.position}", _event(entry), entry.data), form)
+        frame = entry.frames[form] = _encode(entry, form, f"{entry.epoch}-{entry.position}")
     return frame
 
 
-def wrap(data: bytes, form: Form) -> bytes:
-    """Returns what goes over the wire for a frame."""
-    return b"%x\r\n%b\r\n" % (len(data), data) if form.chunked else data
+def _encode(entry: Entry, form: Form, identity: str) -> bytes:
+    if entry.kind == RESET:
+        return wrap(_frame(identity, RESET, entry.data), form.chunked)
+    data = render(form.format, entry.data, form.stream, identity)
+    return wrap(_frame(identity, form.stream.event(entry.kind), data), form.chunked)
+
+
+def wrap(data: bytes, chunked: bool) -> bytes:
+    """Returns what goes over the wire for a frame, as a chunk of its own or as it is."""
+    return b"%x\r\n%b\r\n" % (len(data), data) if chunked else data
 
 
 def control(event: str, cursor: Cursor, data: dict[str, Any], retry_ms: int | None = None) -> bytes:
     """Returns the frame of a control event."""
     return _frame(str(cursor), event, orjson.dumps(data), retry_ms)
-
-
-def _event(entry: Entry) -> str:
-    return "reset" if entry.kind == "reset" else entry.stream
 
 
 def _frame(identity: str, event: str, data: bytes, retry_ms: int | None = None) -> bytes:

@@ -15,7 +15,8 @@ from typing import Protocol
 
 from auth.principal import Principal
 from gateway.fanout import frame
-from gateway.fanout.frame import Cursor, Form
+from gateway.fanout.frame import Cursor
+from gateway.fanout.look import Look, of_stream
 from gateway.fanout.page import Page, in_order
 from gateway.fanout.sink import Sink
 from gateway.wire import Entry
@@ -27,7 +28,7 @@ _WRITE_BYTES = 65_536
 
 
 class Run(Protocol):
-    """Consecutive entries of one channel, from the first position to the last; `shared` if any has siblings."""
+    """Consecutive entries of one channel, from the first position to the last; `shared` if one may come on a later stream too."""
 
     @property
     def entries(self) -> Sequence[Entry]: ...
@@ -38,8 +39,10 @@ class Run(Protocol):
     @property
     def shared(self) -> bool: ...
     @property
-    def encoded(self) -> Mapping[Form, bytes]: ...
-    def encode(self, form: Form) -> bytes: ...
+    def stream(self) -> str: ...
+    @property
+    def encoded(self) -> Mapping[Look, bytes]: ...
+    def encode(self, look: Look) -> bytes: ...
 
 
 class State(Enum):
@@ -64,27 +67,28 @@ class Subscriber:
         "connection",
         "ends_at",
         "epoch",
-        "form",
         "full_since",
         "greeted",
+        "look",
+        "looks",
         "position",
         "principal",
         "reason",
         "sent_at",
         "sink",
         "state",
-        "streams",
         "through",
         "warned",
     )
 
-    def __init__(self, connection: str, principal: Principal, streams: Sequence[Stream], sink: Sink, format: str = "raw") -> None:
+    def __init__(self, connection: str, principal: Principal, looks: Sequence[Look], sink: Sink) -> None:
         self.connection = connection
         self.principal = principal
-        self.streams = streams
+        self.looks = looks
+        self.look = looks[0] if len(looks) == 1 else None
+        streams = self.streams
         self.channels = tuple(channel for stream in streams for channel in stream.channels(principal))
         self.sink = sink
-        self.form = Form.of(format, sink.chunked)
         self.reason = "gone"
         self.state = State.CATCHING_UP
         self.epoch = "none"
@@ -101,6 +105,10 @@ class Subscriber:
         self._overflown = False
 
     @property
+    def streams(self) -> Sequence[Stream]:
+        return [look.form.stream for look in self.looks]
+
+    @property
     def cursor(self) -> Cursor:
         """The id that stands for all that was written."""
         if self._skip is not None and self._skip.position == self.position + 1:
@@ -115,11 +123,16 @@ class Subscriber:
 
     def take(self, run: Run, now: float) -> bool:
         """Takes what one channel brought at once: in one write where nothing else is to be looked at. True if it is behind then."""
-        if self.state is State.LIVE and self.position < run.first and self._skip is None and not (run.shared and len(self.streams) > 1):
+        if self.state is State.LIVE and self.position < run.first and self._skip is None and (self.look is not None or not run.shared):
             sink = self.sink
-            sink.write(run.encoded.get(self.form) or run.encode(self.form))
+            look = self.look or of_stream(self.looks, run.stream)
+            data = run.encoded.get(look)
+            if data is None:
+                data = run.encode(look)
+            if data:
+                sink.write(data)
+                self.sent_at = now
             self.position = run.last
-            self.sent_at = now
             if sink.full:
                 self._fall_behind()
             return sink.full
@@ -152,7 +165,7 @@ class Subscriber:
         if self.state is State.ENDED:
             return
         self.sent_at = time.monotonic()
-        self.sink.write(frame.wrap(data, self.form))
+        self.sink.write(frame.wrap(data, self.sink.chunked))
 
     def begin_page(self) -> None:
         """Keeps live entries from here on: the page that is read next ends before them, or they come again in it."""
@@ -167,7 +180,7 @@ class Subscriber:
         # What is live meanwhile comes in a later page, or here; a repair may have brought earlier ones of another channel later.
         kept = sorted((entry for entry in self._buffer if entry.position > page.through), key=in_order) if live else []
         self._buffer.clear()
-        self._deliver(page.entries, frame.wrap(first, self.form) if first else b"")
+        self._deliver(page.entries, frame.wrap(first, self.sink.chunked) if first else b"")
         self.position = self.through = max(self.position, page.through)
         self._deliver(kept)
         self.state = State.LIVE if live else State.BEHIND
@@ -202,7 +215,10 @@ class Subscriber:
                 if entry.position > skip.position:
                     skip = None
             more = self._comes_again(entry)
-            frames.append(frame.encode(entry, self.form, more))
+            look = self.look or of_stream(self.looks, entry.stream)
+            seen = look.see(entry)
+            if seen is not None:
+                frames.append(frame.encode(seen, look.form, more))
             if more:
                 # Complete only up to the position before: whoever reads on from there skips what this connection has.
                 position, skip = entry.position - 1, Cursor(entry.epoch, entry.position, entry.stream)
@@ -214,11 +230,8 @@ class Subscriber:
         self.position, self._skip = position, skip
 
     def _comes_again(self, entry: Entry) -> bool:
-        """Whether this connection gets the entry's position on a later stream too."""
-        if len(self.streams) == 1 or len(entry.siblings) == 1:
-            return False
-        later = entry.siblings[entry.siblings.index(entry.channel) + 1 :]
-        return any(channel in self.channels for channel in later)
+        """Whether this connection may get the entry's position on a later stream too."""
+        return self.look is None and any(channel in self.channels for channel in entry.later)
 
 
 def _slices(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:

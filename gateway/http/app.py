@@ -17,6 +17,7 @@ from starlette.routing import Route
 from gateway.fanout.archive import Archive
 from gateway.fanout.backlog import Backlog
 from gateway.fanout.hub import Hub
+from gateway.fanout.look import Looks
 from gateway.fanout.meter import Meter
 from gateway.http import error, health, stream
 from gateway.settings import Settings, SettingsError
@@ -96,6 +97,7 @@ def create(settings: Settings, catalog: Catalog | None = None) -> Starlette:
     app.state.catalog = catalog if catalog is not None else load(settings.streams)
     app.state.verifier = settings.verifier()
     app.state.hub = hub
+    app.state.looks = Looks()
     app.state.meter = meter
     return app
 

@@ -5,21 +5,23 @@
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from auth.principal import Principal
 from auth.token import TokenError, TokenMissing, Verifier
-from gateway.fanout.frame import FORMATS, Cursor
+from gateway.fanout.frame import Cursor
 from gateway.fanout.hub import Hub, Unavailable
+from gateway.fanout.look import Look, Looks
 from gateway.fanout.sink import Sink
 from gateway.fanout.subscriber import Subscriber
 from gateway.http import error
 from gateway.http.response import StreamResponse, headers_only, refusal
 from streams.catalog import Catalog
-from streams.stream import Stream
+from streams.filter import Filter, FilterError, parse
+from streams.stream import FORMATS, Stream
 
 _PARAMETERS = frozenset({"format", "lastEventId", "last_event_id"})
 _MAX_STREAMS = 20
@@ -30,6 +32,7 @@ async def open_stream(request: Request) -> Response:
     principal = authenticate(request)
     streams = _wanted(request.app.state.catalog, request.path_params["names"], principal)
     format = _format(request)
+    filters = _filters(request, streams)
     if request.method == "HEAD":
         return headers_only()
     hub: Hub = request.app.state.hub
@@ -45,8 +48,10 @@ async def open_stream(request: Request) -> Response:
     # A name, no secret: nothing can be done with it alone.
     connection = f"{random.getrandbits(64):016x}"
 
+    looks: Looks = request.app.state.looks
+
     def subscriber(sink: Sink) -> Subscriber:
-        return Subscriber(connection, principal, streams, sink, format)
+        return Subscriber(connection, principal, [_look(looks, each, format, sink.chunked, filters, principal) for each in streams], sink)
 
     return StreamResponse(hub, subscriber, cursor, "unknown-id" if text and cursor is None else None)
 
@@ -56,7 +61,15 @@ async def list_streams(request: Request) -> Response:
     principal = authenticate(request)
     catalog: Catalog = request.app.state.catalog
     listed = [
-        {"name": stream.name, "url": f"/streams/{stream.name}", "table": stream.table, "columns": stream.columns, "events": [stream.name]}
+        {
+            "name": stream.name,
+            "url": f"/streams/{stream.name}",
+            "table": stream.table,
+            "columns": stream.columns,
+            "events": list(dict.fromkeys(stream.event(operation) for operation in ("INSERT", "UPDATE", "DELETE"))),
+            "format": stream.format,
+            "filters": dict(stream.filters),
+        }
         for stream in catalog.values()
         if stream.open_to(principal)
     ]
@@ -101,14 +114,43 @@ def _wanted(catalog: Catalog, path: str, principal: Principal) -> Sequence[Strea
 
 
 def _format(request: Request) -> str:
-    if not request.scope["query_string"]:
-        return "raw"
-    if unknown := [name for name in request.query_params if name not in _PARAMETERS]:
-        raise error.Malformed(f"unknown parameter {unknown[0][:40]!r}")
-    format = request.query_params.get("format", "raw")
+    """Returns the format that is asked for, or nothing for each stream's own."""
+    if not request.scope["query_string"] or "format" not in request.query_params:
+        return ""
+    format = request.query_params["format"]
     if format not in FORMATS:
         raise error.Malformed(f"unknown format {format[:40]!r}: {', '.join(sorted(FORMATS))}")
     return format
+
+
+def _filters(request: Request, streams: Sequence[Stream]) -> Mapping[str, Filter]:
+    """Returns what is asked for by `column=eq.…`, or `stream.column=eq.…`, by stream."""
+    if not request.scope["query_string"]:
+        return {}
+    asked: dict[str, list[tuple[str, str]]] = {}
+    names = {stream.name for stream in streams}
+    for name, value in request.query_params.multi_items():
+        if name in _PARAMETERS:
+            continue
+        stream, dot, column = name.partition(".")
+        if not dot:
+            stream, column = streams[0].name, name
+            if len(streams) > 1:
+                raise error.Malformed(f"unknown parameter {name[:40]!r}: with several streams write {streams[0].name}.{name[:40]}=eq.…")
+        if stream not in names:
+            raise error.Malformed(f"unknown parameter {name[:80]!r}: {stream[:40]!r} is none of the streams asked for")
+        asked.setdefault(stream, []).append((column, value))
+    try:
+        return {stream.name: parse(asked[stream.name], stream.filters) for stream in streams if stream.name in asked}
+    except FilterError as wrong:
+        raise error.Malformed(str(wrong)) from wrong
+
+
+def _look(looks: Looks, stream: Stream, format: str, chunked: bool, filters: Mapping[str, Filter], principal: Principal) -> Look:
+    filter, limit = filters.get(stream.name), stream.limit_of(principal)
+    if limit is not None:
+        filter = filter & limit if filter is not None else limit
+    return looks.of(stream, format or stream.format, chunked, filter, strict=limit is not None)
 
 
 def _last_event_id(request: Request) -> str:

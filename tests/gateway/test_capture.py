@@ -6,7 +6,7 @@ import pytest
 
 from gateway.capture import Capture, Column, function, quoted
 from streams.catalog import load
-from streams.stream import Stream
+from streams.stream import Stream, Via
 
 GOLDEN = Path(__file__).parent / "golden"
 BOOKINGS = Capture(
@@ -40,6 +40,22 @@ ODD = Capture(
             key=("id", 't"otal'),
         ),
         Stream(
+            name="couriers",
+            table="Shop.or'ders",
+            columns=("id", 't"otal', "note"),
+            channel="couriers-{user_id}",
+            owner=Via('to"ur', table="Shop.to'urs", owner="who's"),
+            key=("id", 't"otal'),
+        ),
+        Stream(
+            name="watchers",
+            table="Shop.or'ders",
+            columns=("id", 't"otal', "note"),
+            channel="watchers-{user_id}",
+            owner="watch'ers",
+            key=("id", 't"otal'),
+        ),
+        Stream(
             name="everybody", table="Shop.or'ders", columns=("id", 't"otal', "state", "extra"), channel="everybody", key=("id", 't"otal')
         ),
     ),
@@ -48,11 +64,14 @@ ODD = Capture(
         't"otal': Column("numeric"),
         "note": Column("text"),
         "buyer's": Column("varchar"),
+        'to"ur': Column("int8"),
+        "watch'ers": Column("_int8"),
         "state": Column("mood", builtin=False),
         "extra": Column("jsonb"),
     },
     "never",
     4096,
+    {"Shop.to'urs": {"id": Column("int8"), "who's": Column("text")}},
 )
 CAPTURES = {"bookings": BOOKINGS, "odd": ODD}
 

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from typing import Any
 
 import asyncpg
 import pytest
@@ -14,11 +15,13 @@ from gateway.bridge.listener import Connection
 from gateway.capture import function
 from gateway.migrator import MigrateError, Plan, installed, migrate
 from streams.catalog import Catalog, load
+from streams.stream import Stream
 from tests.sql.published import Published, declare
 from tests.support.servers import MAX_BYTES, Servers, fresh
 
 STREAMS = load("streams")
 PLAN = Plan(STREAMS, "armed", MAX_BYTES)
+TABLES = list(STREAMS.by_table())
 NOTES = declare("public.notes", "id owner body", owner="owner", name="notes")
 STATE = """
     select json_build_object(
@@ -55,8 +58,8 @@ async def blank(empty: Servers) -> AsyncIterator[Connection]:
     each.terminate()
 
 
-def plan(*streams: object, notify: str = "armed", max_bytes: int = MAX_BYTES) -> Plan:
-    return Plan(Catalog([*STREAMS.values(), *streams]), notify, max_bytes)  # type: ignore[list-item]
+def plan(*streams: Stream, notify: str = "armed", max_bytes: int = MAX_BYTES) -> Plan:
+    return Plan(Catalog([*STREAMS.values(), *streams]), notify, max_bytes)
 
 
 async def state(connection: Connection) -> str:
@@ -100,7 +103,7 @@ async def test_dry_run_from_nothing(blank: Connection) -> None:
 async def test_dry_run(connection: Connection) -> None:
     """A dry run says what a later migration would change, and changes nothing."""
     before = await state(connection)
-    assert len(await migrate(connection, plan(notify="never"), dry_run=True)) == 2
+    assert len(await migrate(connection, plan(notify="never"), dry_run=True)) == len(TABLES)
     assert await state(connection) == before
     await migrate(connection, plan(notify="never"))
     assert await state(connection) != before
@@ -112,7 +115,7 @@ async def test_another_table_by_one_declaration(servers: Servers, connection: Co
     await connection.execute("begin; update bookings set notes = 'held' where id = 1")
     other = await servers.connect()
     (line,) = await migrate(other, plan(NOTES))
-    assert line.startswith("trigger on public.notes (notes")
+    assert line.startswith("trigger on public.notes (changes, notes")
     await other.close()
     await connection.execute("commit; insert into notes values (1, 'a', 'x')")
     assert [channel for channel, _ in await Published(servers, connection).sent()][-1] == "notes-changes-a"
@@ -122,11 +125,11 @@ async def test_changed_declaration(servers: Servers, connection: Connection) -> 
     """A changed declaration is rendered and installed again, says so, and is what is captured from then on."""
     published = Published(servers, connection)
     await connection.execute("update services set price = 1 where id = 1")
-    fewer = replace(STREAMS["services"], columns=("id", "price"))
+    fewer = replace(STREAMS["services"], columns=("id", "price"), filters={})
     changed = Plan(Catalog([*(stream for stream in STREAMS.values() if stream.name != "services"), fewer]), "armed", MAX_BYTES)
     epoch, line = await migrate(connection, changed)
     assert "publishes less than before" in epoch
-    assert line.startswith("trigger on public.services (services")
+    assert line.startswith("trigger on public.services (changes, services")
     assert line.endswith(" again")
     await connection.execute("update services set price = 2 where id = 1")
     (_, before), (_, after) = await published.sent()
@@ -147,13 +150,10 @@ async def test_changed_column_type(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize("settings", [{"notify": "never"}, {"max_bytes": 2048}])
-async def test_changed_setting(connection: Connection, settings: dict[str, object]) -> None:
+async def test_changed_setting(connection: Connection, settings: dict[str, Any]) -> None:
     """Another bell, or another bound on a row, makes the triggers anew."""
-    changed = plan(**settings)  # type: ignore[arg-type]
-    assert [line.split(" (")[0] for line in await migrate(connection, changed)] == [
-        "trigger on public.bookings",
-        "trigger on public.services",
-    ]
+    changed = plan(**settings)
+    assert [line.split(" (")[0] for line in await migrate(connection, changed)] == [f"trigger on {table}" for table in TABLES]
     assert await migrate(connection, changed) == []
 
 
@@ -196,8 +196,10 @@ async def test_removed_table(connection: Connection) -> None:
 async def test_damage_is_repaired(servers: Servers, connection: Connection, damage: str) -> None:
     """A trigger that was disabled, demoted or dropped is repaired by the next migration."""
     await connection.execute(damage)
-    (line,) = await migrate(connection, PLAN)
+    line, *others = await migrate(connection, PLAN)
     assert line.startswith("trigger on public.bookings")
+    # Payments have theirs on bookings too.
+    assert [other.split(" (")[0] for other in others] == ["trigger on public.payments"] * ("all" in damage)
     await connection.execute("update bookings set notes = 'again' where id = 1")
     assert len(await Published(servers, connection).sent()) == 2
     assert await migrate(connection, PLAN) == []
@@ -213,7 +215,7 @@ async def test_damage_is_repaired(servers: Servers, connection: Connection, dama
         (replace(NOTES, columns=("ID",), key=("ID",)), ["stream notes", "public.notes", "ID"]),
     ],
 )
-async def test_missing_table_or_column(connection: Connection, stream: object, named: list[str]) -> None:
+async def test_missing_table_or_column(connection: Connection, stream: Stream, named: list[str]) -> None:
     """A table or column that is not there is an error that names it and its stream, and nothing is half done."""
     await connection.execute("create table notes (id bigint primary key, owner text, body text)")
     await connection.execute('alter table bookings disable trigger "00_rowcast_capture"')

@@ -11,7 +11,7 @@ from redis import Redis
 
 from gateway import wire
 from gateway.wire import Beat, Entry
-from streams.payload import CHANGE, RESET, Change, Delivery
+from streams.payload import RESET, Change, Delivery
 from tests.support.gateway import gateway
 from tests.support.servers import Servers
 
@@ -23,17 +23,17 @@ def change(position: int, txid: int = 7) -> Change:
     return Change(position, txid, "U", "{}", None, None, None, None, None, None, datetime.now(UTC))
 
 
-@given(CHANNELS, POSITIONS, POSITIONS, st.sampled_from([CHANGE, RESET]), st.lists(CHANNELS, max_size=4), st.binary(max_size=200))
-def test_entry_round_trip(channel: str, position: int, txid: int, kind: str, siblings: list[str], data: bytes) -> None:
+@given(CHANNELS, POSITIONS, POSITIONS, st.sampled_from(["INSERT", RESET]), st.lists(CHANNELS, max_size=4), st.binary(max_size=200))
+def test_entry_round_trip(channel: str, position: int, txid: int, kind: str, later: list[str], data: bytes) -> None:
     """An entry is read as it was written, whatever its data, and however long its numbers are."""
-    payload = wire.encode("k3f9", change(position, txid), Delivery(channel, "orders", kind, data), tuple(siblings))
-    assert wire.decode(channel, 3, payload) == Entry(channel, position, 3, "k3f9", "orders", kind, txid, tuple(siblings), data)
+    payload = wire.encode("k3f9", change(position, txid), Delivery(channel, "orders", kind, data, tuple(later)))
+    assert wire.decode(channel, 3, payload) == Entry(channel, position, 3, "k3f9", "orders", kind, txid, tuple(later), data)
 
 
 @given(POSITIONS, st.binary(max_size=50))
 def test_published_round_trip(previous: int, data: bytes) -> None:
     """A published message is the previous position, a blank, and the entry, blanks and line breaks in the data included."""
-    payload = wire.encode("k3f9", change(previous + 1), Delivery("c", "orders", CHANGE, data), ("c",))
+    payload = wire.encode("k3f9", change(previous + 1), Delivery("c", "orders", "UPDATE", data))
     entry = wire.decode_published("c", b"%d %b" % (previous, payload))
     assert (entry.previous, entry.position, entry.data) == (previous, previous + 1, data)
 
@@ -56,7 +56,7 @@ def test_any_bytes_are_an_entry_or_a_value_error(garbage: bytes) -> None:
 
 def test_frames_are_made_once_per_entry() -> None:
     """Each entry has frames of its own: two entries never share encoded bytes."""
-    payload = wire.encode("k3f9", change(1), Delivery("c", "orders", CHANGE, b"{}"), ("c",))
+    payload = wire.encode("k3f9", change(1), Delivery("c", "orders", "UPDATE", b"{}"))
     one, other = wire.decode("c", 0, payload), wire.decode("c", 0, payload)
     one.frames["raw"] = b"mine"
     assert other.frames == {}
@@ -89,9 +89,9 @@ def test_a_log_outlives_its_meta_by_two_marks() -> None:
 
 def test_head_of_an_entry_is_one_line_of_json() -> None:
     """What stands before the data is one line of JSON, also where a channel's name has a line break."""
-    payload = wire.encode("k3f9", change(1), Delivery("a\nb", "orders", CHANGE, b"data"), ("a\nb",))
+    payload = wire.encode("k3f9", change(1), Delivery("a\nb", "orders", "UPDATE", b"data", ("a\nc",)))
     head, _, data = payload.partition(b"\n")
-    assert orjson.loads(head) == ["k3f9", 1, "orders", CHANGE, 7, ["a\nb"]]
+    assert orjson.loads(head) == ["k3f9", 1, "orders", "UPDATE", 7, ["a\nc"]]
     assert data == b"data"
 
 

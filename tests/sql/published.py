@@ -43,13 +43,14 @@ class Published:
         return [Change.read(row) for row in await self.rows()]
 
     async def sent(self) -> list[tuple[str, Any]]:
-        """Returns channel and data of every delivery since the last time; a reset's data is its reason."""
+        """Returns channel and data of every delivery since the last time, but those of `changes`; a reset's data is its reason."""
         found = []
         for row in await self.rows():
             shape = await self._shape(row["shape"])
             for each in deliveries(Change.read(row), shape):
                 data = json.loads(each.data)
-                found.append((each.channel, data["reason"] if each.kind == RESET else data))
+                if each.stream != "changes":
+                    found.append((each.channel, data["reason"] if each.kind == RESET else data))
         return found
 
     async def records(self) -> list[Any]:

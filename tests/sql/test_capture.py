@@ -80,7 +80,7 @@ async def test_truncate(servers: Servers) -> None:
         await published.execute("truncate things")
         (change,) = await published.changes()
         assert (change.op, change.key, change.new, change.old) == ("T", None, None, None)
-        assert change.new_channels == ["others-changes", "things-changes"]
+        assert change.new_channels == ["changes", "others-changes", "things-changes"]
         await published.execute("truncate things")
         assert await published.sent() == [("others-changes", "truncated"), ("things-changes", "truncated")]
 

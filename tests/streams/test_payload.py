@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.payload import CHANGE, RESET, Change, Delivery, Feed, Shape, deliveries
+from streams.payload import RESET, Change, Delivery, Feed, Shape, deliveries
 from streams.stream import Stream
 
 WHEN = datetime(2026, 5, 4, 3, 2, 1, 654321, UTC)
@@ -34,7 +34,7 @@ def sent(change: Change, shape: Shape = OWNED) -> dict[str, Any]:
 def test_insert() -> None:
     """An inserted row reaches its owner whole, without an old row."""
     (delivery,) = deliveries(INSERT, OWNED)
-    assert (delivery.channel, delivery.stream, delivery.kind) == ("orders-changes-a", "orders", CHANGE)
+    assert (delivery.channel, delivery.stream, delivery.kind) == ("orders-changes-a", "orders", "INSERT")
     assert orjson.loads(delivery.data) == {
         "version": 1,
         "type": "INSERT",
@@ -112,8 +112,14 @@ def test_what_concerns_all_is_a_reset(op: str, reason: str) -> None:
     shape = replace(OWNED, feeds=(*OWNED.feeds, Feed("sales", "sales-changes", 0, COLUMNS)))
     lost = Change(7, 77, op, None, None, None, None, ["orders-changes", "sales-changes"], None, "canary of a fault", WHEN)
     assert list(deliveries(lost, shape)) == [
-        Delivery("orders-changes", "orders", RESET, orjson.dumps({"reason": reason, "stream": "orders"})),
-        Delivery("sales-changes", "sales", RESET, orjson.dumps({"reason": reason, "stream": "sales"})),
+        Delivery(
+            "orders-changes",
+            "orders",
+            RESET,
+            orjson.dumps({"reason": reason, "stream": "orders", "table": "public.orders"}),
+            ("sales-changes",),
+        ),
+        Delivery("sales-changes", "sales", RESET, orjson.dumps({"reason": reason, "stream": "sales", "table": "public.orders"})),
     ]
 
 
@@ -179,8 +185,8 @@ def test_shape_round_trip() -> None:
     """What the migrator writes about a table's streams is what is read: views, columns, broadcasts, in their order."""
     stream = Stream(name="orders", table="shop.orders.old", columns=("id", "näme"), channel="orders-{user_id}", owner="buyer")
     columns = [{"name": "id", "type": "int8"}, {"name": "näme", "type": "text"}]
-    shape = Shape.decode("shop.orders.old", Shape.encode([(stream, 3, columns)]))
-    assert shape == Shape("shop", "orders.old", (Feed("orders", "orders", 3, orjson.dumps(columns)),))
+    shape = Shape.decode("shop.orders.old", Shape.encode([(stream, 3, columns, True)]))
+    assert shape == Shape("shop", "orders.old", (Feed("orders", "orders", 3, orjson.dumps(columns), True),))
 
 
 OWNERS = st.sampled_from([None, "a", "b"])

@@ -163,7 +163,7 @@ async def test_bounded_batch(servers: Servers, monkeypatch: pytest.MonkeyPatch) 
         await bridge.sequencer.step()
         await bridge.publish()
         assert len(sizes) > 3
-        assert max(sizes) < 10_000
+        assert max(sizes) < 20_000
         await (await Ledger.read(servers)).check_redis(servers)
 
 

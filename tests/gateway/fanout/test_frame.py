@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.fanout import frame
-from gateway.fanout.frame import Cursor, Form
+from gateway.fanout.frame import Cursor
+from gateway.fanout.look import Form
 from gateway.wire import Entry
+from streams.stream import Stream
 from tests.support.sse import CONTROL, parse
 
 EPOCHS = st.text("0123456789abcdefghijklmnopqrstuvwxyz", min_size=4, max_size=16)
@@ -44,8 +46,8 @@ NOBODYS = [
 ]
 
 
-def entry(data: bytes = b'{"a":1}', kind: str = "change", position: int = 7) -> Entry:
-    return Entry("orders-1", position, 0, "k3f9", "orders", kind, 1, ("orders-1",), data)
+def entry(data: bytes = b'{"a":1}', kind: str = "UPDATE", position: int = 7) -> Entry:
+    return Entry("orders-1", position, 0, "k3f9", "orders", kind, 1, (), data)
 
 
 @given(EPOCHS, st.integers(0, 10**18 - 1), st.one_of(st.none(), NAMES))
@@ -76,7 +78,8 @@ def test_any_text_is_an_id_or_none(text: str) -> None:
     assert cursor is None or [part.lstrip("0") for part in str(cursor).split("-")] == [part.lstrip("0") for part in text.split("-")]
 
 
-RAW = Form.RAW
+ORDERS = Stream(name="orders", table="shop.orders", columns=("id",), channel="orders", events={"DELETE": "order-gone"})
+RAW = Form(ORDERS, "raw", chunked=False)
 
 
 def test_frame_of_a_change() -> None:
@@ -84,10 +87,15 @@ def test_frame_of_a_change() -> None:
     assert frame.encode(entry(), RAW) == b'id: k3f9-7\nevent: orders\ndata: {"a":1}\n\n'
 
 
+def test_frame_has_the_name_that_is_declared() -> None:
+    """A stream may name its events by what has happened."""
+    assert frame.encode(entry(kind="DELETE"), RAW) == b'id: k3f9-7\nevent: order-gone\ndata: {"a":1}\n\n'
+
+
 def test_frame_is_a_chunk() -> None:
     """On a connection that was handed over a frame is a chunk of HTTP/1.1: its length in hexadecimal, and it."""
     plain = frame.encode(entry(), RAW)
-    assert frame.encode(entry(), Form.RAW_CHUNKED) == f"{len(plain):x}\r\n".encode() + plain + b"\r\n"
+    assert frame.encode(entry(), Form(ORDERS, "raw", chunked=True)) == f"{len(plain):x}\r\n".encode() + plain + b"\r\n"
 
 
 def test_frame_of_a_reset() -> None:

@@ -14,6 +14,7 @@ from gateway.fanout.backlog import Backlog
 from gateway.fanout.catchup import CatchUp
 from gateway.fanout.channel import Run
 from gateway.fanout.frame import Cursor
+from gateway.fanout.look import Looks
 from gateway.fanout.page import Head, Page
 from gateway.fanout.recent import Recent
 from gateway.fanout.sink import HIGH_WATER_BYTES, BufferSink
@@ -100,7 +101,9 @@ async def test_questions_of_those_who_left() -> None:
 
 def _live(*streams: Any) -> tuple[Subscriber, BufferSink]:
     sink = BufferSink()
-    subscriber = Subscriber("connection", Principal("1", frozenset(), "1", 4e9), streams, sink)
+    subscriber = Subscriber(
+        "connection", Principal("1", frozenset(), "1", 4e9), [Looks().of(each, "raw", chunked=False) for each in streams], sink
+    )
     subscriber.start(Cursor("abcd", 0))
     subscriber.state = State.LIVE
     return subscriber, sink
@@ -108,7 +111,7 @@ def _live(*streams: Any) -> tuple[Subscriber, BufferSink]:
 
 def _entry(position: int, size: int = 10) -> Entry:
     channel = ("bookings-changes-1", "services-changes")[position % 2]
-    return Entry(channel, position, position - 1, "abcd", "bookings", "change", 1, (channel,), b"x" * size)
+    return Entry(channel, position, position - 1, "abcd", "bookings", "UPDATE", 1, (), b"x" * size)
 
 
 async def test_a_flood_on_several_streams_is_bounded() -> None:
@@ -281,25 +284,24 @@ async def test_newcomers_begin_together(servers: Servers, monkeypatch: pytest.Mo
 
 async def test_newcomers_that_nobody_answers(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where Redis does not answer in time, all are told to come back; and who comes when it does again is served."""
-    head, away = Recent.head, asyncio.Event()
+    head, there = Recent.head, asyncio.Event()
+    there.set()
 
     async def hang(self: Recent) -> Head | None:
-        if not away.is_set():
-            return await head(self)
-        await asyncio.Event().wait()
-        return None
+        await there.wait()
+        return await head(self)
 
     monkeypatch.setattr(Recent, "head", hang)
-    monkeypatch.setattr(catchup, "_JOIN_SECONDS", 0.2)
+    monkeypatch.setattr(catchup, "_JOIN_SECONDS", 1.0)
     async with manual(servers) as bridge, web(servers) as gateway:
         await bridge.change()
         await until(lambda: gateway.hub.tail.connected)
         gateway.hub.roster.begin(Cursor("none", 0), "none")
-        away.set()
+        there.clear()
         for stream in [await gateway.open("bookings", user) for user in (1, 2, 3)]:
             told = await stream.next()
             assert (told.name, told.data["reason"]) == ("reconnect", "unavailable")
             await stream.close()
-        away.clear()
+        there.set()
         async with gateway.stream("bookings", 1) as stream:
             assert (await stream.next()).data["status"] == "fresh"

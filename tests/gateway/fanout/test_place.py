@@ -23,7 +23,7 @@ MINE = {"bookings-changes-9", "provider-bookings-changes-9"}
 
 
 async def _serve_oneself(bridge: Manual) -> None:
-    """Makes booking 1 one whose customer is its provider: user 9."""
+    """Makes booking 1 one whose customer is its provider: user 9. Its payment changes hands too, so this takes three positions."""
     await bridge.connection.execute("update bookings set customer_id = 9, provider_id = 9 where id = 1")
     await bridge.sequencer.step()
     await bridge.publish()
@@ -35,7 +35,7 @@ async def test_cut_between_two_events_of_one_position(servers: Servers) -> None:
         await _serve_oneself(bridge)
         await bridge.change(3)
         lines = (await Ledger.read(servers)).lines(MINE)
-        assert [line.id.partition("-")[2] for line in lines[-4:]] == ["3-bookings", "3", "4-bookings", "4"]
+        assert [line.id.partition("-")[2] for line in lines[-4:]] == ["5-bookings", "5", "6-bookings", "6"]
         for source in ("redis", "postgres"):
             if source == "postgres":
                 await bridge.redis.flushall()
@@ -66,7 +66,7 @@ async def test_repair_between_two_events_of_one_position(servers: Servers) -> No
         gateway.hub.dispatch = lambda entry: entry.stream != "bookings" or missed(entry)  # type: ignore[method-assign]
         await bridge.write()
         await bridge.publisher.drain()
-        await until(lambda: reader.last_id == f"{gateway.hub.roster.epoch}-2-bookings")
+        await until(lambda: reader.last_id == f"{gateway.hub.roster.epoch}-4-bookings")
         gateway.hub.dispatch = missed  # type: ignore[method-assign]
         await bridge.redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
         await bridge.change()

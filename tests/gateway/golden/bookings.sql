@@ -41,7 +41,7 @@ begin
             end if;
             v_key := concat('{"id":', coalesce(to_json(new."id")::text, 'null'), '}');
             v_new := array[case when coalesce(octet_length(new."status"), 0)::bigint + coalesce(octet_length(new."notes"), 0)::bigint <= 262144 then row_to_json(row(new."id", new."customer_id", new."provider_id", new."service_id", new."booking_date", new."start_time", new."end_time", new."status", new."notes", new."created_at", new."updated_at")::rowcast.view_7_0)::text end];
-            v_new_channels := array['bookings-changes-' || new."customer_id"::text, 'provider-bookings-changes-' || new."provider_id"::text];
+            v_new_channels := array['bookings-changes-' || new."customer_id"::text, 'changes'::text, 'provider-bookings-changes-' || new."provider_id"::text];
         end if;
         if v_op in ('U', 'D') then
             if v_op = 'D' and (pg_typeof(old."id") <> '"pg_catalog"."int8"'::regtype or pg_typeof(old."customer_id") <> '"pg_catalog"."int8"'::regtype or pg_typeof(old."provider_id") <> '"pg_catalog"."int8"'::regtype or pg_typeof(old."service_id") <> '"pg_catalog"."int8"'::regtype or pg_typeof(old."booking_date") <> '"pg_catalog"."timestamptz"'::regtype or pg_typeof(old."start_time") <> '"pg_catalog"."timestamptz"'::regtype or pg_typeof(old."end_time") <> '"pg_catalog"."timestamptz"'::regtype or pg_typeof(old."status") <> '"pg_catalog"."text"'::regtype or pg_typeof(old."notes") <> '"pg_catalog"."text"'::regtype or pg_typeof(old."created_at") <> '"pg_catalog"."timestamptz"'::regtype or pg_typeof(old."updated_at") <> '"pg_catalog"."timestamptz"'::regtype) then
@@ -49,7 +49,7 @@ begin
             end if;
             v_old_key := concat('{"id":', coalesce(to_json(old."id")::text, 'null'), '}');
             v_old := array[case when coalesce(octet_length(old."status"), 0)::bigint + coalesce(octet_length(old."notes"), 0)::bigint <= 262144 then row_to_json(row(old."id", old."customer_id", old."provider_id", old."service_id", old."booking_date", old."start_time", old."end_time", old."status", old."notes", old."created_at", old."updated_at")::rowcast.view_7_0)::text end];
-            v_old_channels := array['bookings-changes-' || old."customer_id"::text, 'provider-bookings-changes-' || old."provider_id"::text];
+            v_old_channels := array['bookings-changes-' || old."customer_id"::text, 'changes'::text, 'provider-bookings-changes-' || old."provider_id"::text];
         end if;
     exception when others or assert_failure then
         v_op := 'F';
@@ -57,7 +57,7 @@ begin
         v_key := null; v_old_key := null; v_new := null; v_old := null; v_old_channels := null;
     end;
     if v_op in ('T', 'F') then
-        v_new_channels := array['bookings-changes'::text, 'provider-bookings-changes'::text];
+        v_new_channels := array['bookings-changes'::text, 'changes'::text, 'provider-bookings-changes'::text];
     elsif v_op = 'D' then
         v_key := v_old_key;
         v_old_key := null;
