@@ -5,6 +5,7 @@
 - No part of a token appears in an error.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -59,8 +60,8 @@ class Verifier:
     issuer: str | None = None
     audience: str | None = None
 
-    def verify(self, token: str) -> Principal:
-        """Returns whom the token speaks for. Raises TokenError with a reason that is safe to show."""
+    def verify(self, token: str, keep_claims: bool = False) -> Principal:
+        """Returns whom the token speaks for, perhaps with its claims. Raises TokenError with a reason that is safe to show."""
         if len(token) > _MAX_BYTES:
             raise TokenError("the token is too large")
         try:
@@ -94,7 +95,7 @@ class Verifier:
             raise TokenError("the token is not valid yet") from error
         except (jwt.PyJWTError, ValueError, OverflowError, RecursionError) as error:
             raise TokenError("the token is malformed") from error
-        return _principal(claims)
+        return _principal(claims, keep_claims)
 
 
 def sign(key: Key, claims: Mapping[str, Any]) -> str:
@@ -105,7 +106,7 @@ def sign(key: Key, claims: Mapping[str, Any]) -> str:
     return jwt.encode(dict(claims), key.secret, algorithm=key.algorithms[0])
 
 
-def _principal(claims: Mapping[str, Any]) -> Principal:
+def _principal(claims: Mapping[str, Any], keep_claims: bool = False) -> Principal:
     for name in ("exp", "nbf", "iat"):
         value = claims.get(name, 0)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _LATEST:
@@ -116,6 +117,7 @@ def _principal(claims: Mapping[str, Any]) -> Principal:
         roles=_roles(claims),
         provider_id=_identity(claims["provider_id"], "provider_id") if "provider_id" in claims else subject,
         expires_at=float(claims["exp"]),
+        claims=json.dumps(claims) if keep_claims else "",
     )
 
 

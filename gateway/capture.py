@@ -88,7 +88,13 @@ class Capture:
         """The streams with their views and columns, for `rowcast.shape`."""
         return Shape.encode(
             [
-                (s, self._views.index(s.columns), [{"name": c, "type": self.columns[c].type} for c in s.columns], self._several(s))
+                (
+                    s,
+                    self._views.index(s.columns),
+                    [{"name": c, "type": self.columns[c].type} for c in s.columns],
+                    self._several(s),
+                    self._snapshot(s),
+                )
                 for s in self.streams
             ]
         )
@@ -202,6 +208,32 @@ class Capture:
                 # Nobody's subject is longer, and an index could not take it.
                 return f"case when octet_length({owner}::text) <= {_OWNER_BYTES} then {channel} end"
 
+    def _snapshot(self, stream: Stream) -> str:
+        """Returns the query for a stream's rows as JSON: $1 is whose, and from $2 on is what each column of `exact` is to be, or null."""
+        columns = ", ".join(f"t.{sql.identifier(c)}" for c in stream.columns)
+        sizes = " + ".join(filter(None, (self._size("t", c) for c in stream.columns))) or "0"
+        conditions = [self._whose(stream)] + [
+            f"(${number}::text is null or t.{sql.identifier(c)} = ${number}::text::{_type(self.columns[c])})"
+            for number, c in enumerate(stream.exact, 2)
+        ]
+        return (
+            f"select case when {sizes} <= {self.max_bytes} then (select row_to_json(r)::text from (select {columns}) r) else"
+            f" {_key('t', stream.key)} end from {quoted(self.relation)} t where {' and '.join(conditions)}"
+            f" order by {', '.join(f't.{sql.identifier(c)}' for c in stream.key)}"
+        )
+
+    def _whose(self, stream: Stream) -> str:
+        match stream.owner:
+            case None:
+                return "$1::text is not null"
+            case Via() as via:
+                owner = _equals("o", via.owner, self.beside[via.table][via.owner])
+                return f"t.{sql.identifier(via.column)} in (select o.{sql.identifier(via.key)} from {quoted(via.table)} o where {owner})"
+            case str(column) if self._several(stream):
+                return f"$1::text = any(t.{sql.identifier(column)}::text[])"
+            case str(column):
+                return _equals("t", column, self.columns[column])
+
     def _size(self, row: str, column: str) -> str | None:
         value, type_name = f"{row}.{sql.identifier(column)}", self.columns[column].type
         if type_name in _MEASURABLE:
@@ -211,6 +243,23 @@ class Capture:
         return (
             f"coalesce(pg_column_size({value})::bigint * case when pg_column_compression({value}) is null then 1 else {_COMPRESSED} end, 0)"
         )
+
+
+_INDEXED = (
+    (("int2", "int4", "int8"), "^-?[0-9]{1,18}$", "int8"),
+    (("uuid",), "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", "uuid"),
+)
+"""Types of owners, the texts that are one, and the type to compare as: so that an index is used, and no text is an error."""
+
+
+def _equals(row: str, column: str, type: Column) -> str:
+    """Says that a column's text is $1, where it can be in a way that an index knows."""
+    value = f"{row}.{sql.identifier(column)}"
+    exactly = f"{value}::text = $1::text"
+    for types, pattern, cast in _INDEXED:
+        if type.type in types:
+            return f"{value} = case when $1::text ~ '{pattern}' then $1::text::pg_catalog.{cast} end and {exactly}"
+    return f"{value} = $1::text" if type.type in ("text", "varchar") else exactly
 
 
 def needed(stream: Stream) -> tuple[str, ...]:

@@ -63,6 +63,7 @@ class Settings(BaseSettings):
     jwt_algorithms: Words = ()
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
+    rls_role: str = "authenticated"
     cors_origins: Words = ()
     retention: Duration = timedelta(hours=24)
     heartbeat: Duration = timedelta(seconds=8)

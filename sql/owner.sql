@@ -19,7 +19,7 @@ begin
     return query select {key}, array[{views}] from {relation} r where r.{column} = p_reference::{column_type};
 end $dependents$;
 
-insert into rowcast.via (shape, feed, broadcast, broadcasts) values ({shape}, {feed}, {broadcast}, array[{broadcasts}]);
+insert into rowcast.via (shape, feed, broadcast, broadcasts) values ({shape}, {feed}, {broadcast}, array[{broadcasts}]) on conflict do nothing;
 
 create or replace function rowcast.moved_{shape}_{feed}() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $moved$

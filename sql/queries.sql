@@ -41,6 +41,18 @@ select pg_current_xact_id()::text::bigint;
 -- purpose: every transaction with a lower number has ended
 select pg_snapshot_xmin(pg_current_snapshot())::text::bigint;
 
+-- name: snapshot_head
+-- purpose: where the log stands in this transaction's snapshot, and that snapshot
+select h.epoch, h.position, pg_current_snapshot()::text as seen from rowcast.head h order by h.from_position desc limit 1;
+
+-- name: snapshot_queries
+-- purpose: how a table's streams are read
+select streams from rowcast.shape where relation = $1 and retired_at is null;
+
+-- name: become
+-- purpose: whom row-level security is to judge for the rest of this transaction
+select set_config('role', $1, true), set_config('request.jwt.claims', $2, true);
+
 -- name: read_log
 -- purpose: the entries after a position, at most so many and so many bytes (but at least one)
 select l.position, l.txid::text::bigint as txid, l.shape, l.op, l.key, l.old_key, l.new, l.old, l.new_channels, l.old_channels,

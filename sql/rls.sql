@@ -89,10 +89,9 @@ begin
 end $$;
 
 grant select on public.users, public.services, public.bookings, public.payments, public.availability, public.notifications,
-    public.system_notices, public.properties, public.saved_searches to authenticated;
--- All but user_ids: whom else an alert concerns is nobody's business.
-grant select (id, property_id, kind, city, state, name, price, old_price, status, old_status, created_at)
-    on public.property_alerts to authenticated;
+    public.system_notices, public.properties, public.saved_searches, public.property_alerts to authenticated;
+-- A stream tells nobody whom else an alert concerns: user_ids is not among its columns, only a snapshot's condition reads it. Who
+-- lets clients query tables by themselves, as PostgREST does, gives them a view without it.
 
 -- A call in a `select` of its own is made once a query, and not once a row.
 create policy read on public.users for select to authenticated

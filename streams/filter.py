@@ -173,6 +173,14 @@ class Filter:
         """The columns that it looks at."""
         return frozenset(condition.column for condition in self.conditions)
 
+    def equals(self, column: str) -> str | None:
+        """Returns the text that a column must equal, if the filter says so; of text, uuid or bool."""
+        for condition in self.conditions:
+            if condition.column == column and condition.operator == "eq" and not condition.negated:
+                (value,) = condition.operands
+                return str(value).lower() if isinstance(value, bool) else str(value)
+        return None
+
     def admits(self, row: Mapping[str, Any]) -> bool:
         """Says whether all conditions hold for a row. Raises KeyError if a column is missing."""
         return all(condition.holds(row) is True for condition in self.conditions)

@@ -59,12 +59,23 @@ class Shape:
         return Shape(schema, table, tuple(feeds))
 
     @staticmethod
-    def encode(streams: Sequence[tuple[Stream, int, list[dict[str, str]], bool]]) -> str:
-        """Writes what `decode` reads: streams with the number of their view, its columns, and whether a row has several owners."""
+    def encode(streams: Sequence[tuple[Stream, int, list[dict[str, str]], bool, str]]) -> str:
+        """Writes what `decode` reads, and the query of a snapshot.
+
+        Given streams with the number of their view, its columns, whether a row has several owners, and that query.
+        """
         return orjson.dumps(
             [
-                {"stream": s.name, "broadcast": s.broadcast, "owner": s.owner, "several": several, "view": view, "columns": columns}
-                for s, view, columns, several in streams
+                {
+                    "stream": s.name,
+                    "broadcast": s.broadcast,
+                    "owner": s.owner,
+                    "several": several,
+                    "view": view,
+                    "columns": columns,
+                    "snapshot": snapshot,
+                }
+                for s, view, columns, several, snapshot in streams
             ]
         ).decode()
 

@@ -162,6 +162,11 @@ class Stream:
         """Returns what a stream of every table is for one of them."""
         return replace(self, table=table, columns=columns, key=key)
 
+    @property
+    def exact(self) -> tuple[str, ...]:
+        """The filterable columns whose `eq` means the same in SQL, whatever a client's text is."""
+        return tuple(sorted(column for column, kind in self.filters.items() if kind in ("text", "uuid", "bool")))
+
     def event(self, operation: str) -> str:
         """Returns the name of the event that tells of an INSERT, UPDATE or DELETE."""
         return self.events.get(operation, self.name)

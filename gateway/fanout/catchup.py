@@ -19,6 +19,7 @@ from gateway.fanout.frame import Cursor
 from gateway.fanout.meter import Meter
 from gateway.fanout.page import Page
 from gateway.fanout.roster import Roster
+from gateway.fanout.snapshot import Snapshots, SnapshotUnavailable
 from gateway.fanout.subscriber import State, Subscriber
 from gateway.fanout.ticker import iso
 
@@ -44,10 +45,13 @@ class End(Protocol):
 class CatchUp:
     """A task for each subscriber that has something to read, one for all who begin now, and none for those who are live."""
 
-    def __init__(self, roster: Roster, tail: Tail, backlog: Backlog, meter: Meter, end: End, heartbeat_seconds: float) -> None:
+    def __init__(
+        self, roster: Roster, tail: Tail, backlog: Backlog, snapshots: Snapshots, meter: Meter, end: End, heartbeat_seconds: float
+    ) -> None:
         self._roster = roster
         self._tail = tail
         self._backlog = backlog
+        self._snapshots = snapshots
         self._meter = meter
         self._end = end
         self._heartbeat_seconds = heartbeat_seconds
@@ -66,6 +70,8 @@ class CatchUp:
         self._roster.attach(subscriber)
         if wanted is not None or fault is not None:
             self._work(subscriber, partial(self._join, subscriber, wanted, fault or ""))
+        elif subscriber.snapshots:
+            self._work(subscriber, partial(self._join_with_snapshot, subscriber))
         elif self._hears(subscriber.channels):
             # Nothing to ask and nothing to wait for.
             self._begin_fresh(subscriber, self._roster.cursor)
@@ -87,8 +93,12 @@ class CatchUp:
         if subscriber.state is State.ENDED:
             return
         subscriber.start(cursor)
-        subscriber.write(frame.control("reset", cursor, {"reason": reason, "streams": [s.name for s in subscriber.streams]}))
+        subscriber.snapshot_due = subscriber.snapshots
+        subscriber.write(frame.control("reset", subscriber.cursor, {"reason": reason, "streams": [s.name for s in subscriber.streams]}))
         self._meter.resumed("reset")
+        if subscriber.snapshot_due:
+            subscriber.leave_to_log()
+            self.go_on(subscriber)
 
     def leave(self, subscriber: Subscriber) -> None:
         """Stops what is being done for a subscriber that has left."""
@@ -107,7 +117,8 @@ class CatchUp:
     async def _until_live(self, subscriber: Subscriber, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
-        except BacklogUnavailable:
+        except (BacklogUnavailable, SnapshotUnavailable) as error:
+            log.warning("catching up is not possible now", connection=subscriber.connection, error=str(error))
             self._end(subscriber, "unavailable")
         except Exception:
             log.exception("catching up has failed", connection=subscriber.connection)
@@ -173,8 +184,46 @@ class CatchUp:
         except (TimeoutError, BacklogUnavailable):
             self._end_for_now(subscriber)
             return
-        self._take(subscriber, page, ready)
+        if subscriber.snapshot_due:
+            subscriber.leave_to_log()
+        else:
+            self._take(subscriber, page, ready)
         await self._bring_up(subscriber)
+
+    async def _join_with_snapshot(self, subscriber: Subscriber) -> None:
+        """As `_join` without an id: `ready`, then the rows, then what comes after them."""
+        try:
+            async with asyncio.timeout(_JOIN_SECONDS):
+                await self._listen(subscriber.channels)
+        except TimeoutError:
+            self._end_for_now(subscriber)
+            return
+        subscriber.snapshot_due = True
+        subscriber.write(self._ready(subscriber, "fresh", frame.NOWHERE))
+        self._meter.resumed("fresh")
+        subscriber.leave_to_log()
+        await self._bring_up(subscriber)
+
+    async def _send_snapshot(self, subscriber: Subscriber) -> None:
+        """Sends the rows of each stream, page by page at the reader's pace; the last page has the id from which the log goes on."""
+        async with self._snapshots.open(subscriber.looks, subscriber.principal.claims) as reading:
+            last = len(subscriber.looks) - 1
+            for number, look in enumerate(subscriber.looks):
+                rows: Sequence[str] = ()
+                async for page in reading.pages(look, subscriber.principal):
+                    if rows:
+                        subscriber.write(frame.snapshot(frame.NOWHERE, look.stream.name, rows, False))
+                        await subscriber.sink.drained()
+                        if subscriber.state is State.ENDED:
+                            return
+                    rows = page
+                if number == last:
+                    subscriber.snapshot_due = False
+                    subscriber.start(reading.cursor)
+                    subscriber.seen = reading.seen
+                subscriber.write(frame.snapshot(subscriber.cursor, look.stream.name, rows, True))
+        self._roster.joined[subscriber] = time.monotonic()
+        self._meter.snapshot()
 
     async def _first_page(self, subscriber: Subscriber, wanted: Cursor | None, fault: str) -> tuple[Page, bytes]:
         """Returns what a subscriber begins with, and a `ready` that is to be written before it, if that is not written yet."""
@@ -187,6 +236,7 @@ class CatchUp:
                 return page, self._ready(subscriber, "resumed", wanted)
             fault = page.lost
         start = await self._now(subscriber.channels)
+        subscriber.snapshot_due = subscriber.snapshots
         subscriber.write(self._ready(subscriber, "reset", start))
         self.reset(subscriber, start, fault)
         return _nothing(start), b""
@@ -207,7 +257,7 @@ class CatchUp:
             "heartbeat": self._heartbeat_seconds,
         }
         # Spread, so that those who lose a process together do not come back together.
-        return frame.control("ready", cursor, data, retry_ms=random.randint(1000, 3000))
+        return frame.control("ready", frame.NOWHERE if subscriber.snapshot_due else cursor, data, retry_ms=random.randint(1000, 3000))
 
     async def _now(self, channels: Iterable[str]) -> Cursor:
         """Returns a position from which one can go on who hears these channels: nothing after it has been missed on any of them."""
@@ -232,6 +282,9 @@ class CatchUp:
             await subscriber.sink.drained()
             if subscriber.state not in (State.BEHIND, State.CATCHING_UP):
                 return
+            if subscriber.snapshot_due:
+                await self._send_snapshot(subscriber)
+                continue
             subscriber.begin_page()
             page = await self._page(subscriber)
             if page.lost:

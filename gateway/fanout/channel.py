@@ -4,6 +4,7 @@ from gateway.fanout import frame
 from gateway.fanout.look import Look
 from gateway.fanout.subscriber import Subscriber
 from gateway.wire import Entry
+from streams.payload import RESET
 
 
 class Channel:
@@ -47,7 +48,7 @@ class Run:
     `shared` says that a connection with several streams may get a position on a later one too.
     """
 
-    __slots__ = ("encoded", "entries", "first", "last", "shared", "stream")
+    __slots__ = ("encoded", "entries", "first", "last", "resets", "shared", "stream")
 
     def __init__(self, entries: list[Entry]) -> None:
         self.entries = entries
@@ -55,6 +56,7 @@ class Run:
         self.last = entries[-1].position
         self.stream = entries[0].stream
         self.shared = any(entry.later for entry in entries)
+        self.resets = any(entry.kind == RESET for entry in entries)
         self.encoded: dict[Look, bytes] = {}
 
     def encode(self, look: Look) -> bytes:

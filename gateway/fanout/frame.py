@@ -8,6 +8,7 @@
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +46,10 @@ class Cursor:
         return cursor if cursor.position or cursor.stream is None else None
 
 
+NOWHERE = Cursor("none", 0)
+"""An id that no epoch has: whoever comes back with it has missed everything."""
+
+
 def encode(entry: Entry, form: Form, more: bool = False) -> bytes:
     """Returns the entry's frame in a form; `more` if the connection gets the same position on a later stream too."""
     if more:
@@ -70,6 +75,17 @@ def wrap(data: bytes, chunked: bool) -> bytes:
 def control(event: str, cursor: Cursor, data: dict[str, Any], retry_ms: int | None = None) -> bytes:
     """Returns the frame of a control event."""
     return _frame(str(cursor), event, orjson.dumps(data), retry_ms)
+
+
+def snapshot(cursor: Cursor, stream: str, rows: Sequence[str], done: bool) -> bytes:
+    """Returns the frame of a snapshot's page: rows are JSON."""
+    data = b'{"stream":%b,"rows":[%b],"done":%b}' % (orjson.dumps(stream), ",".join(rows).encode(), b"true" if done else b"false")
+    return _frame(str(cursor), "snapshot", data)
+
+
+def reset(data: bytes) -> bytes:
+    """Returns the frame of a reset from the log for somebody who gets a snapshot after it: until that is whole, the id is NOWHERE's."""
+    return _frame(str(NOWHERE), RESET, data)
 
 
 def _frame(identity: str, event: str, data: bytes, retry_ms: int | None = None) -> bytes:

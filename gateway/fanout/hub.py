@@ -22,6 +22,7 @@ from gateway.fanout.meter import Meter
 from gateway.fanout.page import in_order
 from gateway.fanout.repair import Repair
 from gateway.fanout.roster import Roster
+from gateway.fanout.snapshot import Snapshots
 from gateway.fanout.subscriber import State, Subscriber
 from gateway.fanout.tail import Tail
 from gateway.fanout.ticker import Ticker
@@ -37,7 +38,9 @@ class Unavailable(Exception):
 class Hub:
     """Subscribers by channel, fed by the tail."""
 
-    def __init__(self, redis_url: str, backlog: Backlog, meter: Meter, *, heartbeat_seconds: float, max_age_seconds: float) -> None:
+    def __init__(
+        self, redis_url: str, backlog: Backlog, snapshots: Snapshots, meter: Meter, *, heartbeat_seconds: float, max_age_seconds: float
+    ) -> None:
         self.heartbeat_seconds = heartbeat_seconds
         self.last_beat: Beat | None = None
         self.last_beat_at = 0.0
@@ -48,7 +51,7 @@ class Hub:
         self._meter = meter
         self._max_age_seconds = max_age_seconds
         self._ticker = Ticker(self)
-        self._catch_up = CatchUp(self.roster, self.tail, backlog, meter, self.end, heartbeat_seconds)
+        self._catch_up = CatchUp(self.roster, self.tail, backlog, snapshots, meter, self.end, heartbeat_seconds)
         self._repair = Repair(self.roster, backlog, meter, self._catch_up, self._accept, self.flush)
         self._pending: list[Channel] = []
 
@@ -167,6 +170,7 @@ class Hub:
             # Redis was filled anew, and what lay too far back was not published: the log has it.
             return False
         roster.arrive((channel for channel in roster.channels.values() if channel.confirmed), beat.position)
+        roster.settle(beat.lag_seconds)
         return True
 
     async def behind(self) -> bool:

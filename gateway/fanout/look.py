@@ -56,10 +56,20 @@ class Look:
             entry.seen[judged] = self._judge(entry)
         return entry.seen[judged]
 
+    def admits(self, record: str) -> bool:
+        """Says whether a row, as JSON, passes the filter."""
+        if self.filter is None:
+            return True
+        try:
+            return self.filter.admits(formats.scalars(formats.members(record), self.filter.columns))
+        except KeyError:
+            # Only its key is known: better once too often than never, where that does no harm.
+            return not self.strict
+
     def _judge(self, entry: Entry) -> Entry | None:
         raw = formats.members(entry.data.decode())
-        before = self._admits(raw["old_record"]) if entry.kind != "INSERT" else False
-        after = self._admits(raw["record"]) if entry.kind != "DELETE" else False
+        before = self.admits(raw["old_record"]) if entry.kind != "INSERT" else False
+        after = self.admits(raw["record"]) if entry.kind != "DELETE" else False
         if entry.kind != "UPDATE" or (before and after):
             return entry if before or after else None
         if after:
@@ -67,14 +77,6 @@ class Look:
         if before:
             return replace(entry, kind="DELETE", data=formats.gone(raw, self.stream.key), frames={}, seen=None)
         return None
-
-    def _admits(self, record: str) -> bool:
-        assert self.filter is not None
-        try:
-            return self.filter.admits(formats.scalars(formats.members(record), self.filter.columns))
-        except KeyError:
-            # Only its key is known: better once too often than never, where that does no harm.
-            return not self.strict
 
 
 class Looks:

@@ -37,6 +37,7 @@ class Meter:
         self._deliveries = Counter("rowcast_deliveries", "Events offered to subscribers", ["stream"], registry=self.registry)
         self._streams: dict[str, _OfStream] = {}
         self._resumes = Counter("rowcast_resumes", "How streams began: fresh, redis, postgres, reset", ["kind"], registry=self.registry)
+        self._snapshots = Counter("rowcast_snapshots", "Snapshots sent", registry=self.registry)
         self._catch_ups = Counter(
             "rowcast_catch_ups", "Times a live stream could not take what came, and went on from the log", registry=self.registry
         )
@@ -79,6 +80,9 @@ class Meter:
 
     def resumed(self, kind: str) -> None:
         self._resumes.labels(kind).inc()
+
+    def snapshot(self) -> None:
+        self._snapshots.inc()
 
     def fell_behind(self) -> None:
         self._catch_ups.inc()

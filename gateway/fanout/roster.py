@@ -7,6 +7,7 @@ from gateway.fanout.channel import Channel
 from gateway.fanout.frame import Cursor
 from gateway.fanout.subscriber import Subscriber
 
+_SETTLED_SECONDS = 30.0
 _LINGER_SECONDS = 5.0
 """How long a channel that nobody listens to stays subscribed: people come back."""
 
@@ -20,6 +21,8 @@ class Roster:
         self.position = 0
         self.channels: dict[str, Channel] = {}
         self.subscribers: set[Subscriber] = set()
+        self.joined: dict[Subscriber, float] = {}
+        """Since when those have their snapshot who may still be sent what it has already."""
 
     @property
     def cursor(self) -> Cursor:
@@ -43,6 +46,7 @@ class Roster:
 
     def detach(self, subscriber: Subscriber) -> None:
         """Lets it hear nothing more; for one that never heard anything too."""
+        self.joined.pop(subscriber, None)
         for name in subscriber.channels:
             channel = self.channels.get(name)
             if channel is not None:
@@ -63,6 +67,17 @@ class Roster:
         for channel in channels:
             channel.reach(through)
         self.position = max(self.position, through)
+
+    def settle(self, lag_seconds: float) -> None:
+        """Forgets what snapshots have seen, where nothing that waits for its position is old enough to be in one.
+
+        `lag_seconds` is what the bridge says now, or has said a while ago: so half the time that has passed is not relied on.
+        """
+        now = time.monotonic()
+        for subscriber, since in list(self.joined.items()):
+            if now - since > _SETTLED_SECONDS and lag_seconds < (now - since) / 2:
+                del self.joined[subscriber]
+                subscriber.seen = None
 
     def complete(self, subscriber: Subscriber) -> int:
         """Returns up to which position everything for a live subscriber was offered to it."""

@@ -19,7 +19,9 @@ from gateway.fanout.frame import Cursor
 from gateway.fanout.look import Look, of_stream
 from gateway.fanout.page import Page, in_order
 from gateway.fanout.sink import Sink
+from gateway.fanout.snapshot import Seen
 from gateway.wire import Entry
+from streams.payload import RESET
 from streams.stream import Stream
 
 _BUFFER_ENTRIES = 512
@@ -28,7 +30,10 @@ _WRITE_BYTES = 65_536
 
 
 class Run(Protocol):
-    """Consecutive entries of one channel, from the first position to the last; `shared` if one may come on a later stream too."""
+    """Consecutive entries of one channel, from the first position to the last.
+
+    `shared` if one may come on a later stream too, `resets` if one says that history cannot be completed.
+    """
 
     @property
     def entries(self) -> Sequence[Entry]: ...
@@ -38,6 +43,8 @@ class Run(Protocol):
     def last(self) -> int: ...
     @property
     def shared(self) -> bool: ...
+    @property
+    def resets(self) -> bool: ...
     @property
     def stream(self) -> str: ...
     @property
@@ -74,14 +81,17 @@ class Subscriber:
         "position",
         "principal",
         "reason",
+        "seen",
         "sent_at",
         "sink",
+        "snapshot_due",
+        "snapshots",
         "state",
         "through",
         "warned",
     )
 
-    def __init__(self, connection: str, principal: Principal, looks: Sequence[Look], sink: Sink) -> None:
+    def __init__(self, connection: str, principal: Principal, looks: Sequence[Look], sink: Sink, snapshots: bool = False) -> None:
         self.connection = connection
         self.principal = principal
         self.looks = looks
@@ -89,6 +99,10 @@ class Subscriber:
         streams = self.streams
         self.channels = tuple(channel for stream in streams for channel in stream.channels(principal))
         self.sink = sink
+        # Whether it wants its rows where its history begins, whether it is to get them yet, and what has seen them.
+        self.snapshots = snapshots
+        self.snapshot_due = False
+        self.seen: Seen | None = None
         self.reason = "gone"
         self.state = State.CATCHING_UP
         self.epoch = "none"
@@ -110,7 +124,9 @@ class Subscriber:
 
     @property
     def cursor(self) -> Cursor:
-        """The id that stands for all that was written."""
+        """The id that stands for all that was written. Nothing does before a snapshot is whole: who is cut then begins anew."""
+        if self.snapshot_due:
+            return frame.NOWHERE
         if self._skip is not None and self._skip.position == self.position + 1:
             return self._skip
         return Cursor(self.epoch, self.position)
@@ -123,7 +139,14 @@ class Subscriber:
 
     def take(self, run: Run, now: float) -> bool:
         """Takes what one channel brought at once: in one write where nothing else is to be looked at. True if it is behind then."""
-        if self.state is State.LIVE and self.position < run.first and self._skip is None and (self.look is not None or not run.shared):
+        if (
+            self.state is State.LIVE
+            and self.position < run.first
+            and self._skip is None
+            and self.seen is None
+            and not (run.shared and self.look is None)
+            and not (run.resets and self.snapshots)
+        ):
             sink = self.sink
             look = self.look or of_stream(self.looks, run.stream)
             data = run.encoded.get(look)
@@ -146,6 +169,9 @@ class Subscriber:
                 self._deliver(some)
                 if self.sink.full:
                     self._fall_behind()
+                if self.snapshot_due:
+                    self.leave_to_log()
+                if self.state is not State.LIVE:
                     return
         elif self.state is State.CATCHING_UP and not self._overflown:
             self._buffer += entries
@@ -181,8 +207,12 @@ class Subscriber:
         kept = sorted((entry for entry in self._buffer if entry.position > page.through), key=in_order) if live else []
         self._buffer.clear()
         self._deliver(page.entries, frame.wrap(first, self.sink.chunked) if first else b"")
+        if self.snapshot_due:
+            self.state = State.BEHIND
+            return False
         self.position = self.through = max(self.position, page.through)
         self._deliver(kept)
+        live = live and not self.snapshot_due
         self.state = State.LIVE if live else State.BEHIND
         if live and self.sink.full:
             self._fall_behind()
@@ -214,6 +244,14 @@ class Subscriber:
                     continue
                 if entry.position > skip.position:
                     skip = None
+            if self.seen is not None and self.seen.has(entry.txid):
+                # In the rows of its snapshot already.
+                position = entry.position
+                continue
+            if entry.kind == RESET and self.snapshots:
+                self.snapshot_due = True
+                frames.append(frame.wrap(frame.reset(entry.data), self.sink.chunked))
+                break
             more = self._comes_again(entry)
             look = self.look or of_stream(self.looks, entry.stream)
             seen = look.see(entry)

@@ -97,6 +97,9 @@ class Ticker:
                 subscriber.write(frame.control("auth-expiring", subscriber.cursor, {"expires_at": iso(expires_at)}))
             elif now - subscriber.sent_at >= self._hub.heartbeat_seconds:
                 self._idle(subscriber, now)
+        elif subscriber.snapshot_due and now - subscriber.sent_at >= self._hub.heartbeat_seconds:
+            # Snapshots wait for their turn.
+            subscriber.write(frame.HEARTBEAT)
 
     def _idle(self, subscriber: Subscriber, now: float) -> None:
         position = self._hub.complete(subscriber)

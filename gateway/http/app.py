@@ -19,6 +19,7 @@ from gateway.fanout.backlog import Backlog
 from gateway.fanout.hub import Hub
 from gateway.fanout.look import Looks
 from gateway.fanout.meter import Meter
+from gateway.fanout.snapshot import Snapshots
 from gateway.http import error, health, stream
 from gateway.settings import Settings, SettingsError
 from streams.catalog import Catalog, load
@@ -48,6 +49,7 @@ def create(settings: Settings, catalog: Catalog | None = None) -> Starlette:
     hub = Hub(
         settings.redis_url,
         Backlog(redis, archive),
+        Snapshots(settings.database_url, settings.rls_role),
         meter,
         heartbeat_seconds=settings.heartbeat.total_seconds(),
         max_age_seconds=settings.max_age.total_seconds(),

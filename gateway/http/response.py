@@ -104,7 +104,7 @@ class _Head:
 def refusal(reason: str, cursor: Cursor | None) -> Response:
     """Answers who cannot be served now in the one way after which every EventSource comes back, with the id that it came with."""
     retry_ms = random.randint(2000, 8000)
-    return Response(frame.control("reconnect", cursor or NOWHERE, {"reason": reason, "retry": retry_ms}, retry_ms), headers=HEADERS)
+    return Response(frame.control("reconnect", cursor or frame.NOWHERE, {"reason": reason, "retry": retry_ms}, retry_ms), headers=HEADERS)
 
 
 def headers_only() -> Response:
@@ -112,7 +112,3 @@ def headers_only() -> Response:
     response = Response(headers=HEADERS)
     del response.headers["content-length"]
     return response
-
-
-NOWHERE = Cursor("none", 0)
-"""An id that no epoch has: whoever comes back with it gets a `reset`."""

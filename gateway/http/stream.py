@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from auth.principal import Principal
 from auth.token import TokenError, TokenMissing, Verifier
-from gateway.fanout.frame import Cursor
+from gateway.fanout.frame import NOWHERE, Cursor
 from gateway.fanout.hub import Hub, Unavailable
 from gateway.fanout.look import Look, Looks
 from gateway.fanout.sink import Sink
@@ -21,9 +21,9 @@ from gateway.http import error
 from gateway.http.response import StreamResponse, headers_only, refusal
 from streams.catalog import Catalog
 from streams.filter import Filter, FilterError, parse
-from streams.stream import FORMATS, Stream
+from streams.stream import EVERY_TABLE, FORMATS, Stream
 
-_PARAMETERS = frozenset({"format", "lastEventId", "last_event_id"})
+_PARAMETERS = frozenset({"format", "snapshot", "lastEventId", "last_event_id"})
 _MAX_STREAMS = 20
 
 
@@ -33,10 +33,14 @@ async def open_stream(request: Request) -> Response:
     streams = _wanted(request.app.state.catalog, request.path_params["names"], principal)
     format = _format(request)
     filters = _filters(request, streams)
+    snapshots = _snapshot(request, streams)
     if request.method == "HEAD":
         return headers_only()
     hub: Hub = request.app.state.hub
     text = _last_event_id(request)
+    if snapshots and text == str(NOWHERE):
+        # Cut before its snapshot was whole.
+        text = ""
     cursor = Cursor.parse(text)
     if hub.draining:
         return refusal("shutdown", cursor)
@@ -45,13 +49,23 @@ async def open_stream(request: Request) -> Response:
             cursor = await hub.earliest()
         except Unavailable:
             return refusal("unavailable", None)
+    elif snapshots and cursor is None:
+        try:
+            await hub.earliest()
+        except Unavailable as away:
+            if "sec-fetch-mode" in request.headers:
+                # A browser, and its EventSource would never come back.
+                return refusal("unavailable", None)
+            raise error.Unavailable("there are no snapshots while Postgres is away", {"Retry-After": str(random.randint(2, 8))}) from away
     # A name, no secret: nothing can be done with it alone.
     connection = f"{random.getrandbits(64):016x}"
 
     looks: Looks = request.app.state.looks
 
     def subscriber(sink: Sink) -> Subscriber:
-        return Subscriber(connection, principal, [_look(looks, each, format, sink.chunked, filters, principal) for each in streams], sink)
+        return Subscriber(
+            connection, principal, [_look(looks, each, format, sink.chunked, filters, principal) for each in streams], sink, snapshots
+        )
 
     return StreamResponse(hub, subscriber, cursor, "unknown-id" if text and cursor is None else None)
 
@@ -80,7 +94,7 @@ def authenticate(request: Request) -> Principal:
     """Returns whom the Bearer token speaks for. Raises Unauthenticated or InvalidToken."""
     verifier: Verifier = request.app.state.verifier
     try:
-        return verifier.verify(_bearer(request))
+        return verifier.verify(_bearer(request), keep_claims=b"snapshot" in request.scope["query_string"])
     except TokenMissing as missing:
         raise error.Unauthenticated("send a token as `Authorization: Bearer …`") from missing
     except TokenError as invalid:
@@ -144,6 +158,15 @@ def _filters(request: Request, streams: Sequence[Stream]) -> Mapping[str, Filter
         return {stream.name: parse(asked[stream.name], stream.filters) for stream in streams if stream.name in asked}
     except FilterError as wrong:
         raise error.Malformed(str(wrong)) from wrong
+
+
+def _snapshot(request: Request, streams: Sequence[Stream]) -> bool:
+    value = request.query_params.get("snapshot", "0") if request.scope["query_string"] else "0"
+    if value not in ("0", "1"):
+        raise error.Malformed(f"snapshot is 1 or 0, and not {value[:40]!r}")
+    if value == "1" and (every := [stream.name for stream in streams if stream.table == EVERY_TABLE]):
+        raise error.Malformed(f"stream {every[0]} is of every table, and has no snapshot")
+    return value == "1"
 
 
 def _look(looks: Looks, stream: Stream, format: str, chunked: bool, filters: Mapping[str, Filter], principal: Principal) -> Look:

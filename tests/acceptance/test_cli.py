@@ -73,8 +73,8 @@ ERRORS = {
     "wrong stream": Case("streams", "stream x", {"ROWCAST_STREAMS": "wrong"}),
     "data directory": Case("run", "/proc/nonesuch", {"ROWCAST_DATA_DIR": "/proc/nonesuch"}),
     "bridge without schema": Case("bridge", "rowcast migrate", database=True),
-    "missing table": Case("migrate", "public.bookings", database=True),
-    "streams of a missing table": Case("streams --sql", "public.bookings", database=True),
+    "missing table": Case("migrate", "public.availability", database=True),
+    "streams of a missing table": Case("streams --sql", "public.availability", database=True),
     "port in use": Case("web", "PORT", {"PORT": "taken"}, database=True),
 }
 
@@ -210,7 +210,7 @@ DAMAGES = {
     "disabled trigger": ('alter table bookings disable trigger "00_rowcast_capture"', {}, "trigger on public.bookings", "rowcast migrate"),
     "no schema": ("drop schema rowcast cascade", {}, "schema", "rowcast migrate"),
     "no table": ("drop table bookings cascade", {}, "public.bookings", "table"),
-    "older declaration": ("alter table services alter price type float8", {}, "trigger on public.services", "rowcast migrate"),
+    "older declaration": ("alter table services alter duration_minutes type bigint", {}, "trigger on public.services", "rowcast migrate"),
     "no key": ("", {"ROWCAST_JWT_SECRET": ""}, "key", "ROWCAST_JWT_SECRET"),
     "no Redis": ("", {"REDIS_URL": NO_REDIS}, "redis", "REDIS_URL"),
     "no Postgres": ("", {"DATABASE_URL": NOWHERE}, "postgres", "DATABASE_URL"),

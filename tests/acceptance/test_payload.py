@@ -133,7 +133,7 @@ async def test_column_goes_away(servers: Servers, damage: str) -> None:
         await published.execute("insert into odd values (1, 1, 0, 'x')", damage, "update odd set n = 1")
         await stream.events(1)
         reset = await stream.next()
-        assert (reset.name, reset.data) == ("reset", {"reason": "capture-failed", "stream": "odd"})
+        assert (reset.name, reset.data) == ("reset", {"reason": "capture-failed", "stream": "odd", "table": "public.odd"})
         await published.execute("insert into odd (id, owner) values (2, 1)", "delete from odd where id = 2")
         assert [(await stream.next()).name for _ in range(2)] == ["reset", "reset"]
         await migrate(published.connection, plan(declare("public.odd", after, owner="owner")))

@@ -163,15 +163,6 @@ async def test_rights(connection: Connection, table: str) -> None:
         await seen(connection, table, '{"sub": "13", "role": "admin"}', role="anon")
 
 
-async def test_whom_else_an_alert_concerns(connection: Connection) -> None:
-    """Who sees an alert does not see whom else it concerns."""
-    async with connection.transaction():
-        await connection.execute("""select set_config('request.jwt.claims', '{"sub": "1"}', true); set local role authenticated""")
-        assert await connection.fetchval("select count(*) from property_alerts") > 0
-        with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await connection.fetch("select user_ids from property_alerts")
-
-
 async def test_claims_are_read_once(connection: Connection) -> None:
     """The claims are read once a query: no policy calls a function for each row."""
     for table in RULES:

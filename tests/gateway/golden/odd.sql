@@ -111,7 +111,7 @@ begin
     return query select concat('{"id":', coalesce(to_json(r."id")::text, 'null'), E',"t\\"otal":', coalesce(to_json(r."t""otal")::text, 'null'), '}'), array[case when coalesce(pg_column_size(r."t""otal")::bigint * case when pg_column_compression(r."t""otal") is null then 1 else 8 end, 0) + coalesce(octet_length(r."note"), 0)::bigint <= 4096 then row_to_json(row(r."id", r."t""otal", r."note")::rowcast.view_7_0)::text end, case when coalesce(pg_column_size(r."t""otal")::bigint * case when pg_column_compression(r."t""otal") is null then 1 else 8 end, 0) + coalesce(pg_column_size(r."state")::bigint * case when pg_column_compression(r."state") is null then 1 else 8 end, 0) + coalesce(pg_column_size(r."extra")::bigint * case when pg_column_compression(r."extra") is null then 1 else 8 end, 0) <= 4096 then row_to_json(row(r."id", r."t""otal", to_json(r."state"), r."extra")::rowcast.view_7_1)::text end] from "Shop"."or'ders" r where r."to""ur" = p_reference::"pg_catalog"."int8";
 end $dependents$;
 
-insert into rowcast.via (shape, feed, broadcast, broadcasts) values (7, 2, 'couriers', array['buyers'::text, 'couriers'::text, 'watchers'::text, 'everybody'::text]);
+insert into rowcast.via (shape, feed, broadcast, broadcasts) values (7, 2, 'couriers', array['buyers'::text, 'couriers'::text, 'watchers'::text, 'everybody'::text]) on conflict do nothing;
 
 create or replace function rowcast.moved_7_2() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $moved$

@@ -1,0 +1,136 @@
+"""⑧ The rows that a user may see now, and the position from which the log continues them: read in one REPEATABLE READ transaction.
+
+- Read as the user's role with their claims, so row-level security decides; whose rows they are is asked for besides.
+- What is visible in the transaction's snapshot is in the rows, also what gets its position later: `seen` says which that is.
+- A few at a time, each page when the last has left: a storm of snapshots waits here, not in Postgres.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import orjson
+
+import sql
+from gateway.fanout.frame import Cursor
+from gateway.fanout.look import Look
+from streams.stream import Owner
+
+PAGE_ROWS = 200
+_PAGE_BYTES = 128_000
+_AT_ONCE = 4
+_CONNECT_SECONDS = 10.0
+_PAGE_SECONDS = 30.0
+_RENDERING = {
+    "timezone": "UTC",
+    "intervalstyle": "postgres",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "datestyle": "ISO, YMD",
+    "lc_monetary": "C",
+}
+"""As the triggers render."""
+
+
+class SnapshotUnavailable(Exception):
+    """Postgres does not answer, or does not let the role read."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Which transactions a Postgres snapshot sees (pg_snapshot: xmin, xmax, and those between that were open)."""
+
+    xmin: int
+    xmax: int
+    open: frozenset[int]
+
+    @staticmethod
+    def parse(text: str) -> "Seen":
+        """Reads `xmin:xmax:xip,xip`."""
+        xmin, xmax, running = text.split(":")
+        return Seen(int(xmin), int(xmax), frozenset(int(each) for each in running.split(",") if each))
+
+    def has(self, txid: int) -> bool:
+        return txid < self.xmin or (txid < self.xmax and txid not in self.open)
+
+
+class Reading:
+    """An open transaction: where the log stood, what was seen, and the rows."""
+
+    def __init__(self, connection: Any, cursor: Cursor, seen: Seen, queries: Mapping[str, str]) -> None:
+        self.cursor = cursor
+        self.seen = seen
+        self._connection = connection
+        self._queries = queries
+
+    async def pages(self, look: Look, owner: Owner) -> AsyncIterator[Sequence[str]]:
+        """Yields a stream's rows through a look, as JSON, page by page. Raises SnapshotUnavailable."""
+        stream, filter = look.stream, look.filter
+        whose = "" if stream.claim is None else str(getattr(owner, stream.claim))
+        wanted = [None if filter is None else filter.equals(column) for column in stream.exact]
+        page: list[str] = []
+        size = 0
+        with _unavailable():
+            async for (text,) in self._connection.cursor(
+                self._queries[stream.name], whose, *wanted, prefetch=PAGE_ROWS, timeout=_PAGE_SECONDS
+            ):
+                if look.admits(text):
+                    page.append(text.translate(_BREAKS))
+                    size += len(text)
+                if len(page) == PAGE_ROWS or size > _PAGE_BYTES:
+                    yield page
+                    page, size = [], 0
+        if page:
+            yield page
+
+
+class Snapshots:
+    """Opens them, `_AT_ONCE` at a time. `role` is whom row-level security judges."""
+
+    def __init__(self, database_url: str, role: str) -> None:
+        self._url = database_url
+        self._role = role
+        self._free = asyncio.Semaphore(_AT_ONCE)
+
+    @asynccontextmanager
+    async def open(self, looks: Sequence[Look], claims: str) -> AsyncIterator[Reading]:
+        """Begins a transaction for the streams of these looks. Raises SnapshotUnavailable."""
+        async with self._free:
+            with _unavailable():
+                connection = await asyncpg.connect(
+                    self._url,
+                    timeout=_CONNECT_SECONDS,
+                    command_timeout=_PAGE_SECONDS,
+                    # Works behind a transaction pooler too.
+                    statement_cache_size=0,
+                    server_settings={"application_name": "rowcast snapshot", **_RENDERING},
+                )
+            try:
+                with _unavailable():
+                    await connection.transaction(isolation="repeatable_read", readonly=True).start()
+                    head = await connection.fetchrow(sql.statement("snapshot_head"))
+                    queries: dict[str, str] = {}
+                    for table in {look.stream.table for look in looks}:
+                        for each in orjson.loads(await connection.fetchval(sql.statement("snapshot_queries"), table) or "[]"):
+                            queries[each["stream"]] = each["snapshot"]
+                    await connection.execute(sql.statement("become"), self._role, claims)
+                if head is None or any(look.stream.name not in queries for look in looks):
+                    raise SnapshotUnavailable("the streams are not installed")
+                yield Reading(connection, Cursor(head["epoch"], head["position"]), Seen.parse(head["seen"]), queries)
+            finally:
+                connection.terminate()
+
+
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    """Turns whatever Postgres may say into SnapshotUnavailable."""
+    try:
+        yield
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
+        raise SnapshotUnavailable(f"{type(error).__name__}: {error}") from error
+
+
+_BREAKS = {10: 32, 13: 32}
