@@ -93,7 +93,7 @@ class Capture:
                     self._views.index(s.columns),
                     [{"name": c, "type": self.columns[c].type} for c in s.columns],
                     self._several(s),
-                    self._snapshot(s),
+                    {"snapshot": self._snapshot(s), "visible": self._visible(s)},
                 )
                 for s in self.streams
             ]
@@ -220,6 +220,14 @@ class Capture:
             f"select case when {sizes} <= {self.max_bytes} then (select row_to_json(r)::text from (select {columns}) r) else"
             f" {_key('t', stream.key)} end from {quoted(self.relation)} t where {' and '.join(conditions)}"
             f" order by {', '.join(f't.{sql.identifier(c)}' for c in stream.key)}"
+        )
+
+    def _visible(self, stream: Stream) -> str:
+        """Returns the query for which of the keys in $1, as JSON, a role sees a row: their numbers, from 1 on."""
+        same = " and ".join(f"t.{sql.identifier(c)} = (k.key::json ->> {sql.literal(c)})::{_type(self.columns[c])}" for c in stream.key)
+        return (
+            "select k.number from unnest($1::text[]) with ordinality k (key, number)"
+            f" where exists (select from {quoted(self.relation)} t where {same})"
         )
 
     def _whose(self, stream: Stream) -> str:

@@ -45,7 +45,7 @@ select pg_snapshot_xmin(pg_current_snapshot())::text::bigint;
 -- purpose: where the log stands in this transaction's snapshot, and that snapshot
 select h.epoch, h.position, pg_current_snapshot()::text as seen from rowcast.head h order by h.from_position desc limit 1;
 
--- name: snapshot_queries
+-- name: stream_queries
 -- purpose: how a table's streams are read
 select streams from rowcast.shape where relation = $1 and retired_at is null;
 

@@ -74,15 +74,17 @@ def _end(text: str, at: int) -> int:
 
 def entered(raw: Members) -> bytes:
     """Returns an update as what it is to somebody who did not see the row before: an INSERT."""
-    return _object({**raw, "type": '"INSERT"', "old_record": "null"})
+    return object_of({**raw, "type": '"INSERT"', "old_record": "null"})
 
 
 def gone(raw: Members, key: tuple[str, ...]) -> bytes:
     """Returns an update as what it is to somebody who does not see the row any more: a DELETE of its key, with `left`."""
-    old = members(raw["old_record"])
-    return _object(
-        {**raw, "type": '"DELETE"', "record": "null", "old_record": _object({name: old[name] for name in key}).decode(), "left": "true"}
-    )
+    return object_of({**raw, "type": '"DELETE"', "record": "null", "old_record": _key(raw["old_record"], key), "left": "true"})
+
+
+def before_unknown(raw: Members, key: tuple[str, ...]) -> bytes:
+    """Returns an update or a delete with nothing of the row before but its key."""
+    return object_of({**raw, "old_record": _key(raw["old_record"], key)})
 
 
 def latest(first: Members, last: Members) -> bytes | None:
@@ -91,10 +93,10 @@ def latest(first: Members, last: Members) -> bytes | None:
     if kinds == ('"INSERT"', '"DELETE"'):
         return None
     if kinds[0] == '"INSERT"':
-        return _object({**last, "type": '"INSERT"', "old_record": "null"})
+        return object_of({**last, "type": '"INSERT"', "old_record": "null"})
     if kinds == ('"DELETE"', '"INSERT"'):
-        return _object({**last, "type": '"UPDATE"', "old_record": first["old_record"]})
-    return _object({**last, "old_record": first["old_record"]})
+        return object_of({**last, "type": '"UPDATE"', "old_record": first["old_record"]})
+    return object_of({**last, "old_record": first["old_record"]})
 
 
 def diff(raw: Members, stream: Stream) -> bytes:
@@ -115,30 +117,30 @@ def diff(raw: Members, stream: Stream) -> bytes:
         told["created_at"] = _utc(now.get("created_at", raw["commit_timestamp"]))
     elif kind == "UPDATE":
         changes = {
-            name: _object({"old": old[name], "new": value}).decode()
+            name: object_of({"old": old[name], "new": value}).decode()
             for name, value in new.items()
             if name != "updated_at" and name in old and old[name] != value
         }
-        told["changes"] = _object(changes).decode()
+        told["changes"] = object_of(changes).decode()
         told["updated_at"] = _utc(now.get("updated_at", raw["commit_timestamp"]))
     else:
         told["deleted_at"] = _utc(raw["commit_timestamp"])
-    return _object(told | _flags(raw))
+    return object_of(told | _flags(raw))
 
 
 def supabase(raw: Members, stream: Stream) -> bytes:
     """What realtime-js hands to the callback of `postgres_changes` (RealtimePostgresChangesPayload)."""
     told = {"version": raw["version"], "schema": raw["schema"], "table": raw["table"], "commit_timestamp": raw["commit_timestamp"]}
     told |= {"eventType": raw["type"], "new": _or_empty(raw["record"]), "old": _or_empty(raw["old_record"]), "errors": "null"}
-    return _object(told | _flags(raw))
+    return object_of(told | _flags(raw))
 
 
 def cloud_event(raw: Members, stream: Stream, identity: str) -> bytes:
     """CloudEvents 1.0, structured JSON: `data` is raw's (https://github.com/cloudevents/spec, JSON format §3)."""
     told = {"specversion": '"1.0"', "id": _text(identity), "source": _text(f"/streams/{stream.name}")}
     told |= {"type": _text(f"rowcast.{stream.name}.{json.loads(raw['type']).lower()}"), "time": raw["commit_timestamp"]}
-    told |= {"datacontenttype": '"application/json"', "version": raw["version"], "data": _object(raw).decode()}
-    return _object(told)
+    told |= {"datacontenttype": '"application/json"', "version": raw["version"], "data": object_of(raw).decode()}
+    return object_of(told)
 
 
 _FORMATS: Mapping[str, Callable[[Members, Stream], bytes]] = {"diff": diff, "supabase": supabase}
@@ -168,6 +170,12 @@ def _text(value: str) -> str:
     return orjson.dumps(value).decode()
 
 
-def _object(values: Members) -> bytes:
+def _key(record: str, key: tuple[str, ...]) -> str:
+    row = members(record)
+    return object_of({name: row[name] for name in key}).decode()
+
+
+def object_of(values: Members) -> bytes:
+    """Puts a JSON object together."""
     # json, and not orjson, for a column's name: it takes whatever Postgres takes.
     return ("{" + ",".join(f"{json.dumps(name, ensure_ascii=False)}:{value}" for name, value in values.items()) + "}").encode()

@@ -59,10 +59,10 @@ class Shape:
         return Shape(schema, table, tuple(feeds))
 
     @staticmethod
-    def encode(streams: Sequence[tuple[Stream, int, list[dict[str, str]], bool, str]]) -> str:
-        """Writes what `decode` reads, and the query of a snapshot.
+    def encode(streams: Sequence[tuple[Stream, int, list[dict[str, str]], bool, dict[str, str]]]) -> str:
+        """Writes what `decode` reads, and queries by name.
 
-        Given streams with the number of their view, its columns, whether a row has several owners, and that query.
+        Given streams with the number of their view, its columns, whether a row has several owners, and those queries.
         """
         return orjson.dumps(
             [
@@ -73,9 +73,9 @@ class Shape:
                     "several": several,
                     "view": view,
                     "columns": columns,
-                    "snapshot": snapshot,
+                    "queries": queries,
                 }
-                for s, view, columns, several, snapshot in streams
+                for s, view, columns, several, queries in streams
             ]
         ).decode()
 

@@ -16,6 +16,7 @@ import structlog
 from gateway.fanout import frame
 from gateway.fanout.backlog import Backlog, BacklogUnavailable
 from gateway.fanout.frame import Cursor
+from gateway.fanout.judge import Judge
 from gateway.fanout.meter import Meter
 from gateway.fanout.page import Page
 from gateway.fanout.roster import Roster
@@ -46,12 +47,21 @@ class CatchUp:
     """A task for each subscriber that has something to read, one for all who begin now, and none for those who are live."""
 
     def __init__(
-        self, roster: Roster, tail: Tail, backlog: Backlog, snapshots: Snapshots, meter: Meter, end: End, heartbeat_seconds: float
+        self,
+        roster: Roster,
+        tail: Tail,
+        backlog: Backlog,
+        snapshots: Snapshots,
+        judge: Judge,
+        meter: Meter,
+        end: End,
+        heartbeat_seconds: float,
     ) -> None:
         self._roster = roster
         self._tail = tail
         self._backlog = backlog
         self._snapshots = snapshots
+        self._judge = judge
         self._meter = meter
         self._end = end
         self._heartbeat_seconds = heartbeat_seconds
@@ -181,7 +191,7 @@ class CatchUp:
             async with asyncio.timeout(_JOIN_SECONDS):
                 await self._listen(subscriber.channels)
                 page, ready = await self._first_page(subscriber, wanted, fault)
-        except (TimeoutError, BacklogUnavailable):
+        except (TimeoutError, BacklogUnavailable, SnapshotUnavailable):
             self._end_for_now(subscriber)
             return
         if subscriber.snapshot_due:
@@ -270,7 +280,8 @@ class CatchUp:
 
     async def _page(self, subscriber: Subscriber) -> Page:
         """Returns what a subscriber's channels have after its position, from a log that reaches to where this process is at least."""
-        return await self._backlog.read(subscriber.channels, subscriber.epoch, subscriber.position, known=self._roster.position)
+        page = await self._backlog.read(subscriber.channels, subscriber.epoch, subscriber.position, known=self._roster.position)
+        return await self._judge.judged(subscriber, page) if subscriber.guarded and page.entries else page
 
     def _take(self, subscriber: Subscriber, page: Page, ready: bytes = b"") -> None:
         """Writes a page, and what came live meanwhile; who has read the end of an epoch that is over is told so."""

@@ -18,6 +18,7 @@ from gateway.fanout.backlog import Backlog, BacklogUnavailable
 from gateway.fanout.catchup import CatchUp
 from gateway.fanout.channel import Channel
 from gateway.fanout.frame import Cursor
+from gateway.fanout.judge import Judge
 from gateway.fanout.meter import Meter
 from gateway.fanout.page import in_order
 from gateway.fanout.repair import Repair
@@ -39,7 +40,15 @@ class Hub:
     """Subscribers by channel, fed by the tail."""
 
     def __init__(
-        self, redis_url: str, backlog: Backlog, snapshots: Snapshots, meter: Meter, *, heartbeat_seconds: float, max_age_seconds: float
+        self,
+        redis_url: str,
+        backlog: Backlog,
+        snapshots: Snapshots,
+        judge: Judge,
+        meter: Meter,
+        *,
+        heartbeat_seconds: float,
+        max_age_seconds: float,
     ) -> None:
         self.heartbeat_seconds = heartbeat_seconds
         self.last_beat: Beat | None = None
@@ -51,7 +60,7 @@ class Hub:
         self._meter = meter
         self._max_age_seconds = max_age_seconds
         self._ticker = Ticker(self)
-        self._catch_up = CatchUp(self.roster, self.tail, backlog, snapshots, meter, self.end, heartbeat_seconds)
+        self._catch_up = CatchUp(self.roster, self.tail, backlog, snapshots, judge, meter, self.end, heartbeat_seconds)
         self._repair = Repair(self.roster, backlog, meter, self._catch_up, self._accept, self.flush)
         self._pending: list[Channel] = []
 

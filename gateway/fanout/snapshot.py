@@ -73,7 +73,7 @@ class Reading:
         wanted = [None if filter is None else filter.equals(column) for column in stream.exact]
         page: list[str] = []
         size = 0
-        with _unavailable():
+        with postgres():
             async for (text,) in self._connection.cursor(
                 self._queries[stream.name], whose, *wanted, prefetch=PAGE_ROWS, timeout=_PAGE_SECONDS
             ):
@@ -99,7 +99,7 @@ class Snapshots:
     async def open(self, looks: Sequence[Look], claims: str) -> AsyncIterator[Reading]:
         """Begins a transaction for the streams of these looks. Raises SnapshotUnavailable."""
         async with self._free:
-            with _unavailable():
+            with postgres():
                 connection = await asyncpg.connect(
                     self._url,
                     timeout=_CONNECT_SECONDS,
@@ -109,13 +109,12 @@ class Snapshots:
                     server_settings={"application_name": "rowcast snapshot", **_RENDERING},
                 )
             try:
-                with _unavailable():
+                with postgres():
                     await connection.transaction(isolation="repeatable_read", readonly=True).start()
                     head = await connection.fetchrow(sql.statement("snapshot_head"))
                     queries: dict[str, str] = {}
                     for table in {look.stream.table for look in looks}:
-                        for each in orjson.loads(await connection.fetchval(sql.statement("snapshot_queries"), table) or "[]"):
-                            queries[each["stream"]] = each["snapshot"]
+                        queries |= await stream_queries(connection, table, "snapshot")
                     await connection.execute(sql.statement("become"), self._role, claims)
                 if head is None or any(look.stream.name not in queries for look in looks):
                     raise SnapshotUnavailable("the streams are not installed")
@@ -124,8 +123,14 @@ class Snapshots:
                 connection.terminate()
 
 
+async def stream_queries(connection: Any, table: str, name: str) -> dict[str, str]:
+    """Returns one of the queries of each of a table's streams."""
+    streams = await connection.fetchval(sql.statement("stream_queries"), table)
+    return {each["stream"]: each["queries"][name] for each in orjson.loads(streams or "[]")}
+
+
 @contextmanager
-def _unavailable() -> Iterator[None]:
+def postgres() -> Iterator[None]:
     """Turns whatever Postgres may say into SnapshotUnavailable."""
     try:
         yield

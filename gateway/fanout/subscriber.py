@@ -76,6 +76,7 @@ class Subscriber:
         "epoch",
         "full_since",
         "greeted",
+        "guarded",
         "look",
         "looks",
         "position",
@@ -98,6 +99,8 @@ class Subscriber:
         self.look = looks[0] if len(looks) == 1 else None
         streams = self.streams
         self.channels = tuple(channel for stream in streams for channel in stream.channels(principal))
+        # Whether what it gets must be judged first: then all of it is read from the log, and nothing written as it comes.
+        self.guarded = any(look.stream.rls for look in looks)
         self.sink = sink
         # Whether it wants its rows where its history begins, whether it is to get them yet, and what has seen them.
         self.snapshots = snapshots
@@ -141,6 +144,7 @@ class Subscriber:
         """Takes what one channel brought at once: in one write where nothing else is to be looked at. True if it is behind then."""
         if (
             self.state is State.LIVE
+            and not self.guarded
             and self.position < run.first
             and self._skip is None
             and self.seen is None
@@ -164,7 +168,9 @@ class Subscriber:
 
     def offer(self, entries: Sequence[Entry]) -> None:
         """Takes live entries, in order: writes them, keeps them for the end of catching up, or leaves them to the log."""
-        if self.state is State.LIVE:
+        if self.guarded:
+            self.leave_to_log()
+        elif self.state is State.LIVE:
             for some in _slices(entries):
                 self._deliver(some)
                 if self.sink.full:

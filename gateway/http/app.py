@@ -17,6 +17,7 @@ from starlette.routing import Route
 from gateway.fanout.archive import Archive
 from gateway.fanout.backlog import Backlog
 from gateway.fanout.hub import Hub
+from gateway.fanout.judge import Judge
 from gateway.fanout.look import Looks
 from gateway.fanout.meter import Meter
 from gateway.fanout.snapshot import Snapshots
@@ -45,11 +46,13 @@ def create(settings: Settings, catalog: Catalog | None = None) -> Starlette:
     )
     redis = Redis.from_pool(pool)
     archive = Archive(settings.database_url)
+    judge = Judge(settings.database_url, settings.rls_role)
     meter = Meter()
     hub = Hub(
         settings.redis_url,
         Backlog(redis, archive),
         Snapshots(settings.database_url, settings.rls_role),
+        judge,
         meter,
         heartbeat_seconds=settings.heartbeat.total_seconds(),
         max_age_seconds=settings.max_age.total_seconds(),
@@ -70,6 +73,7 @@ def create(settings: Settings, catalog: Catalog | None = None) -> Starlette:
             task.cancel()
         await asyncio.gather(running, *draining, return_exceptions=True)
         await archive.close()
+        await judge.close()
         await redis.aclose()
 
     app = Starlette(

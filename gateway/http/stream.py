@@ -36,6 +36,9 @@ async def open_stream(request: Request) -> Response:
     snapshots = _snapshot(request, streams)
     if request.method == "HEAD":
         return headers_only()
+    if snapshots or any(stream.rls for stream in streams):
+        # Only these keep their claims: verifying twice costs them less than keeping them would cost all others.
+        principal = authenticate(request, keep_claims=True)
     hub: Hub = request.app.state.hub
     text = _last_event_id(request)
     if snapshots and text == str(NOWHERE):
@@ -90,11 +93,11 @@ async def list_streams(request: Request) -> Response:
     return JSONResponse({"streams": listed}, headers={"Cache-Control": "no-store"})
 
 
-def authenticate(request: Request) -> Principal:
+def authenticate(request: Request, keep_claims: bool = False) -> Principal:
     """Returns whom the Bearer token speaks for. Raises Unauthenticated or InvalidToken."""
     verifier: Verifier = request.app.state.verifier
     try:
-        return verifier.verify(_bearer(request), keep_claims=b"snapshot" in request.scope["query_string"])
+        return verifier.verify(_bearer(request), keep_claims)
     except TokenMissing as missing:
         raise error.Unauthenticated("send a token as `Authorization: Bearer …`") from missing
     except TokenError as invalid:

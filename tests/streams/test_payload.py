@@ -185,7 +185,7 @@ def test_shape_round_trip() -> None:
     """What the migrator writes about a table's streams is what is read: views, columns, broadcasts, in their order."""
     stream = Stream(name="orders", table="shop.orders.old", columns=("id", "näme"), channel="orders-{user_id}", owner="buyer")
     columns = [{"name": "id", "type": "int8"}, {"name": "näme", "type": "text"}]
-    shape = Shape.decode("shop.orders.old", Shape.encode([(stream, 3, columns, True, "select")]))
+    shape = Shape.decode("shop.orders.old", Shape.encode([(stream, 3, columns, True, {})]))
     assert shape == Shape("shop", "orders.old", (Feed("orders", "orders", 3, orjson.dumps(columns), True),))
 
 

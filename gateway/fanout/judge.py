@@ -1,0 +1,103 @@
+"""⑧ Row-level security judges each delivery of a stream that asks for it: does this user see the row, now?
+
+- Asked as the user's role with their claims, for all rows of a page at once. An error of a policy is a no.
+- What the row was before cannot be judged any more, so nothing is told of it but its key.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import asyncpg
+import structlog
+
+import sql
+from gateway.fanout.page import Page
+from gateway.fanout.snapshot import SnapshotUnavailable, postgres, stream_queries
+from gateway.fanout.subscriber import Subscriber
+from gateway.wire import Entry
+from streams import format as formats
+from streams.payload import RESET
+from streams.stream import Stream
+
+_CONNECTIONS = 4
+_SECONDS = 10.0
+_PASSING = ("08", "53", "55", "57", "58")
+"""Classes of errors that are not a policy's: connection, resources, object not ready, intervention, system."""
+
+log = structlog.get_logger()
+
+
+class Judge:
+    """Asks Postgres as `role`. Opened lazily: without such a stream it never connects."""
+
+    def __init__(self, database_url: str, role: str) -> None:
+        self._url = database_url
+        self._role = role
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._opening = asyncio.Lock()
+
+    async def close(self) -> None:
+        if self._pool is not None:
+            self._pool.terminate()
+
+    async def judged(self, subscriber: Subscriber, page: Page) -> Page:
+        """Returns a page as its reader may see it. Raises SnapshotUnavailable."""
+        entries: list[Entry | None] = list(page.entries)
+        for look in subscriber.looks:
+            if look.stream.rls:
+                mine = [number for number, entry in enumerate(page.entries) if entry.stream == look.stream.name and entry.kind != RESET]
+                rows = {number: formats.members(page.entries[number].data.decode()) for number in mine}
+                asked = [number for number in mine if page.entries[number].kind != "DELETE"]
+                keys = [_key(look.stream, rows[number]["record"]) for number in asked]
+                seen = await self._visible(look.stream, keys, subscriber.principal.claims) if keys else frozenset[int]()
+                visible = {number for index, number in enumerate(asked, 1) if index in seen}
+                for number in mine:
+                    entries[number] = _shown(page.entries[number], rows[number], look.stream, number in visible)
+        return replace(page, entries=[entry for entry in entries if entry is not None])
+
+    async def _visible(self, stream: Stream, keys: Sequence[str], claims: str) -> frozenset[int]:
+        with postgres():
+            async with self._opening:
+                if self._pool is None:
+                    self._pool = await asyncpg.create_pool(
+                        self._url,
+                        min_size=0,
+                        max_size=_CONNECTIONS,
+                        timeout=_SECONDS,
+                        command_timeout=_SECONDS,
+                        # Works behind a transaction pooler too.
+                        statement_cache_size=0,
+                        server_settings={"application_name": "rowcast judge"},
+                    )
+            async with self._pool.acquire(timeout=_SECONDS) as connection:
+                return await self._ask(connection, stream, keys, claims)
+
+    async def _ask(self, connection: Any, stream: Stream, keys: Sequence[str], claims: str) -> frozenset[int]:
+        query = (await stream_queries(connection, stream.table, "visible")).get(stream.name)
+        if query is None:
+            raise SnapshotUnavailable("the stream is not installed")
+        try:
+            async with connection.transaction(readonly=True):
+                await connection.execute(sql.statement("become"), self._role, claims)
+                return frozenset(row["number"] for row in await connection.fetch(query, list(keys)))
+        except asyncpg.PostgresError as error:
+            if (error.sqlstate or "").startswith(_PASSING):
+                raise
+            log.warning("a policy has failed, and that means no", stream=stream.name, error=type(error).__name__)
+            return frozenset()
+
+
+def _key(stream: Stream, record: str) -> str:
+    row = formats.members(record)
+    return formats.object_of({name: row[name] for name in stream.key}).decode()
+
+
+def _shown(entry: Entry, raw: formats.Members, stream: Stream, visible: bool) -> Entry | None:
+    """Returns what is told of a change: of one to a row that is not seen, only that it has left, to whoever may have had it."""
+    if entry.kind == "DELETE" or (visible and entry.kind == "UPDATE"):
+        return replace(entry, data=formats.before_unknown(raw, stream.key), frames={}, seen=None)
+    if visible:
+        return entry
+    return replace(entry, kind="DELETE", data=formats.gone(raw, stream.key), frames={}, seen=None) if entry.kind == "UPDATE" else None
