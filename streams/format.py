@@ -114,7 +114,8 @@ def diff(raw: Members, stream: Stream) -> bytes:
             told[f"{stream.noun}_{name}" if stream.noun else name] = now[name]
     if kind == "INSERT":
         told |= {name: now[name] for name in stream.announced or now if name in now and name not in stream.key}
-        told["created_at"] = _utc(now.get("created_at", raw["commit_timestamp"]))
+        told["created_at"] = now.get("created_at", raw["commit_timestamp"])
+        told |= {name: _utc(told[name]) for name in ("created_at", "updated_at") if name in told}
     elif kind == "UPDATE":
         changes = {
             name: object_of({"old": old[name], "new": value}).decode()

@@ -9,7 +9,10 @@ from collections.abc import Iterable
 from datetime import date, timedelta
 
 _FITTING = {
-    "bookings": ("booking_date, start_time, end_time, notes", "timestamptz '{day} 08:00Z', timestamptz '{day} 09:00Z', timestamptz '{day} 10:00Z', {text}"),
+    "bookings": (
+        "booking_date, start_time, end_time, notes",
+        "timestamptz '{day} 08:00Z', timestamptz '{day} 09:00Z', timestamptz '{day} 10:00Z', {text}",
+    ),
     "payments": ("amount, currency, method", "{low}, {text}, {text}"),
     "availability": ("day, start_time, end_time", "date '{day}', time '09:00', time '17:00'"),
     "notifications": ("kind, title, body", "{text}, {text}, {text}"),
@@ -17,7 +20,7 @@ _FITTING = {
     "properties": ("name, city, state, units, latitude, longitude", "{text}, {text}, {text}, {low}, {degree}, {degree}"),
     "property_alerts": ("kind, name, city, state", "'price', {text}, {text}, {text}"),
     "system_notices": ("title, body", "{text}, {text}"),
-}  # fmt: skip
+}
 _TOLD = re.compile(r"Booking (\d+) (?:is (new)|went from \w+ to (\w+))")
 """What the examples' own triggers write: it occurs once for a booking, or for each of its statuses."""
 
