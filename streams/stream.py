@@ -143,6 +143,8 @@ class Stream:
     def _limit(self) -> Filter | None:
         if not self.others:
             return None
+        if self.owner is not None:
+            raise DeclarationError(f"stream {self.name}: others limits a stream that is the same for all, and this one has an owner")
         if not self.roles:
             raise DeclarationError(f"stream {self.name}: others limits those without one of the roles, and there are no roles")
         try:

@@ -1,6 +1,7 @@
 """⑦ One channel of this process: who listens, how far it is, and what has come since the last flush."""
 
 from gateway.fanout import frame
+from gateway.fanout.fold import fold
 from gateway.fanout.look import Look
 from gateway.fanout.subscriber import Subscriber
 from gateway.wire import Entry
@@ -62,5 +63,7 @@ class Run:
     def encode(self, look: Look) -> bytes:
         """Joins the frames of all entries that are seen, and keeps them; nothing if none is."""
         seen = [each for each in map(look.see, self.entries) if each is not None]
+        if look.stream.latest_only and len(seen) > 1:
+            seen = list(fold(seen, look.stream.key))
         data = self.encoded[look] = b"".join([frame.encode(each, look.form) for each in seen])
         return data

@@ -78,15 +78,15 @@ class Judge:
         query = (await stream_queries(connection, stream.table, "visible")).get(stream.name)
         if query is None:
             raise SnapshotUnavailable("the stream is not installed")
-        try:
-            async with connection.transaction(readonly=True):
-                await connection.execute(sql.statement("become"), self._role, claims)
+        async with connection.transaction(readonly=True):
+            await connection.execute(sql.statement("become"), self._role, claims)
+            try:
                 return frozenset(row["number"] for row in await connection.fetch(query, list(keys)))
-        except asyncpg.PostgresError as error:
-            if (error.sqlstate or "").startswith(_PASSING):
-                raise
-            log.warning("a policy has failed, and that means no", stream=stream.name, error=type(error).__name__)
-            return frozenset()
+            except asyncpg.PostgresError as error:
+                if (error.sqlstate or "").startswith(_PASSING):
+                    raise
+                log.warning("a policy has failed, and that means no", stream=stream.name, error=str(error))
+        return frozenset()
 
 
 def _key(stream: Stream, record: str) -> str:

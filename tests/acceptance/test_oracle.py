@@ -338,9 +338,17 @@ def _row_level_security_off(patch: pytest.MonkeyPatch, stage: type[Machine]) -> 
         patch.setattr(each, "_role", "postgres")
 
 
-@pytest.mark.parametrize("off", [_leave_rule_off, _filter_leave_off, _position_after_rows, _row_level_security_off])
+@pytest.mark.parametrize(
+    "off",
+    [
+        _leave_rule_off,
+        pytest.param(_filter_leave_off, marks=pytest.mark.long),
+        pytest.param(_position_after_rows, marks=pytest.mark.long),
+        pytest.param(_row_level_security_off, marks=pytest.mark.long),
+    ],
+)
 def test_control(stage: type[Machine], monkeypatch: pytest.MonkeyPatch, off: Callable[[pytest.MonkeyPatch, type[Machine]], None]) -> None:
     """With a rule switched off the oracle finds it."""
     off(monkeypatch, stage)
     with pytest.raises((AssertionError, ExceptionGroup)):
-        run_state_machine_as_test(stage, settings=_settings(60, 25, phases=(Phase.generate,)))
+        run_state_machine_as_test(stage, settings=_settings(200, 25, phases=(Phase.generate,)))

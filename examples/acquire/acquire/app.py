@@ -1,0 +1,147 @@
+"""The site: listings that anybody may change, and each visitor's saved searches. Nothing here knows that somebody listens.
+
+A visitor is a random cookie, whose hash is their number: there is no sign-in to get in the way.
+"""
+
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal
+from uuid import UUID
+
+import asyncpg
+import jwt
+from pydantic import BaseModel, Field, ValidationError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+_HERE = Path(__file__).parent
+_STATIC = _HERE.parents[1] / "static"
+_TOKEN_SECONDS = 600
+_COOKIE = "visitor"
+
+
+class Listing(BaseModel):
+    name: str = Field(min_length=1, max_length=100)
+    city: str = Field(min_length=1, max_length=60)
+    state: str = Field(min_length=2, max_length=2)
+    price: int = Field(ge=0, lt=2**62)
+    units: int = Field(ge=0, lt=2**31)
+
+
+class Change(BaseModel):
+    price: int | None = Field(None, ge=0, lt=2**62)
+    status: Literal["available", "pending", "sold"] | None = None
+
+
+class Search(BaseModel):
+    city: str | None = None
+    max_price: int | None = Field(None, ge=0, lt=2**62)
+
+
+async def page(request: Request) -> Response:
+    text = (_HERE / "page.html").read_text(encoding="utf-8").replace("{{rowcast}}", os.environ.get("ROWCAST_URL", "http://127.0.0.1:8000"))
+    response = HTMLResponse(text)
+    if _COOKIE not in request.cookies:
+        response.set_cookie(_COOKIE, secrets.token_urlsafe(24), max_age=30 * 86_400, httponly=True, samesite="lax")
+    return response
+
+
+async def add(request: Request) -> Response:
+    listing = await _body(request, Listing)
+    number = await request.app.state.pool.fetchval(
+        "insert into properties (name, city, state, price, units) values ($1, $2, $3, $4, $5) returning id",
+        *(listing.name, listing.city, listing.state, listing.price, listing.units),
+    )
+    return JSONResponse({"id": str(number)}, 201)
+
+
+async def change(request: Request) -> Response:
+    change = await _body(request, Change)
+    return _found(
+        await request.app.state.pool.execute(
+            "update properties set price = coalesce($2, price), status = coalesce($3, status) where id = $1",
+            *(_id(request), change.price, change.status),
+        )
+    )
+
+
+async def remove(request: Request) -> Response:
+    return _found(await request.app.state.pool.execute("delete from properties where id = $1", _id(request)))
+
+
+async def searches(request: Request) -> Response:
+    rows = await request.app.state.pool.fetch(
+        "select id, city, max_price from saved_searches where user_id = $1 order by id", _visitor(request)
+    )
+    return JSONResponse([dict(row) for row in rows])
+
+
+async def save_search(request: Request) -> Response:
+    search = await _body(request, Search)
+    await request.app.state.pool.execute(
+        "insert into saved_searches (user_id, city, max_price) values ($1, $2, $3)",
+        *(_visitor(request), search.city, search.max_price),
+    )
+    return Response(status_code=201)
+
+
+async def token(request: Request) -> Response:
+    """Signs who the visitor is, for as long as it takes to ask for the next one."""
+    claims = {"sub": str(_visitor(request)), "exp": int(time.time()) + _TOKEN_SECONDS}
+    signed = jwt.encode(claims, os.environ["ROWCAST_JWT_SECRET"], algorithm="HS256")
+    return JSONResponse({"token": signed}, headers={"Cache-Control": "no-store"})
+
+
+def _visitor(request: Request) -> int:
+    """Returns the visitor's number, of 18 digits at most."""
+    if _COOKIE not in request.cookies:
+        raise HTTPException(401, "open the page first: it gives you a cookie")
+    return int.from_bytes(hashlib.sha256(request.cookies[_COOKIE].encode()).digest()) % 10**18
+
+
+async def _body(request: Request, model: type[BaseModel]) -> Any:
+    try:
+        return model.model_validate_json(await request.body())
+    except ValidationError as error:
+        raise HTTPException(400, str(error)) from error
+
+
+def _id(request: Request) -> UUID:
+    number: UUID = request.path_params["id"]
+    return number
+
+
+def _found(done: str) -> Response:
+    """Answers 204: what has changed comes by the stream, as it does to everybody else."""
+    return Response(status_code=404 if done.endswith(" 0") else 204)
+
+
+@asynccontextmanager
+async def _lifespan(app: Starlette) -> AsyncIterator[None]:
+    async with asyncpg.create_pool(os.environ["DATABASE_URL"], min_size=1, max_size=4) as pool:
+        app.state.pool = pool
+        yield
+
+
+app = Starlette(
+    routes=[
+        Route("/", page),
+        Route("/api/listings", add, methods=["POST"]),
+        Route("/api/listings/{id:uuid}", change, methods=["PATCH"]),
+        Route("/api/listings/{id:uuid}", remove, methods=["DELETE"]),
+        Route("/api/searches", searches),
+        Route("/api/searches", save_search, methods=["POST"]),
+        Route("/api/token", token, methods=["POST"]),
+        Mount("/static", StaticFiles(directory=_STATIC)),
+    ],
+    lifespan=_lifespan,
+)

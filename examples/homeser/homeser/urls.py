@@ -1,0 +1,15 @@
+"""Which address is which view."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+from marketplace import views
+
+urlpatterns = [
+    path("", views.page),
+    path("api/bookings", views.bookings),
+    path("api/bookings/<int:number>/<str:status>", views.move),
+    path("api/token", views.token),
+    path("accounts/", include("django.contrib.auth.urls")),
+    path("admin/", admin.site.urls),
+]
