@@ -24,6 +24,7 @@ _FIXED = frozenset(
     {"bool", "int2", "int4", "int8", "float4", "float8", "oid", "uuid", "date", "time", "timetz", "timestamp", "timestamptz", "interval"}
 )
 _OWNER_BYTES = 512
+_CHANNELS = ("v_new_channels", "v_old_channels")
 _OWNERS = 10_000
 """More owners of one row are a fault: its event would take Redis seconds."""
 _COMPRESSED = 8
@@ -102,6 +103,8 @@ class Capture:
     def statements(self, shape: int) -> str:
         """Returns the SQL that installs types, function and triggers."""
         key = self.streams[0].key
+        views = range(1, len(self._views) + 1)
+        several = [number for number, stream in enumerate(self.streams, 1) if self._several(stream)]
         common = {"shape": shape, "lane_bits": sql.LANE_BITS, "ring": sql.ring(self.notify), "relation": quoted(self.relation)}
         common |= {"settings": "".join(f" set {setting}" for setting, types in _RENDERINGS.items() if self._renders(types))}
         common |= {"broadcasts": ", ".join(f"{sql.literal(s.broadcast)}::text" for s in self.streams)}
@@ -123,13 +126,16 @@ class Capture:
             new_channels=", ".join(self._channel("new", s) for s in self.streams),
             old_channels=", ".join(self._channel("old", s) for s in self.streams),
             size=" + ".join(
-                f"coalesce(octet_length({row}[{number}]), 0)" for row in ("v_new", "v_old") for number in range(1, len(self._views) + 1)
+                f"coalesce(octet_length({array}[{number}]), 0)"
+                for array, numbers in (*((row, views) for row in ("v_new", "v_old")), *((each, several) for each in _CHANNELS))
+                for number in numbers
             ),
         )
         owners = (
             sql.text("owner.sql").format(
                 **common,
                 feed=feed,
+                owner_bytes=_OWNER_BYTES,
                 table=quoted(stream.owner.table),
                 table_key=sql.identifier(stream.owner.key),
                 table_key_type=_type(self.beside[stream.owner.table][stream.owner.key]),
@@ -196,7 +202,8 @@ class Capture:
                 return f"{sql.literal(stream.broadcast)}::text"
             case Via(column=column):
                 # No channel begins like this: the sequencer puts one in its place.
-                return f"'?' || left({row}.{sql.identifier(column)}::text, {_OWNER_BYTES})"
+                reference = f"{row}.{sql.identifier(column)}::text"
+                return f"case when octet_length({reference}) <= {_OWNER_BYTES} then '?' || {reference} end"
             case str(column) if self._several(stream):
                 owners, separator = f"{row}.{sql.identifier(column)}::text[]", sql.literal(sql.SEPARATOR)
                 return f"rowcast.owners({prefix}, {owners}, {separator}, {_OWNER_BYTES}, {_OWNERS})"
@@ -223,11 +230,12 @@ class Capture:
         )
 
     def _visible(self, stream: Stream) -> str:
-        """Returns the query for which of the keys in $1, as JSON, a role sees a row: their numbers, from 1 on."""
+        """Returns the query for the rows that a role sees of the keys in $1, as JSON: their numbers, from 1 on, and the rows as JSON."""
+        columns = ", ".join(f"t.{sql.identifier(c)}" for c in stream.columns)
         same = " and ".join(f"t.{sql.identifier(c)} = (k.key::json ->> {sql.literal(c)})::{_type(self.columns[c])}" for c in stream.key)
         return (
-            "select k.number from unnest($1::text[]) with ordinality k (key, number)"
-            f" where exists (select from {quoted(self.relation)} t where {same})"
+            f"select k.number, (select row_to_json(r)::text from (select {columns}) r) as row"
+            f" from unnest($1::text[]) with ordinality k (key, number) join {quoted(self.relation)} t on {same}"
         )
 
     def _whose(self, stream: Stream) -> str:
@@ -297,7 +305,7 @@ def drop_shape(shape: int, streams: str) -> str:
     views = sorted({each["view"] for each in feeds})
     return "".join(f"drop type if exists rowcast.view_{shape}_{number};\n" for number in views) + "".join(
         f"drop function if exists rowcast.moved_{shape}_{feed}() cascade;\n"
-        f"drop function if exists rowcast.owner_{shape}_{feed}(text), rowcast.dependents_{shape}_{feed}(text);\n"
+        f"drop function if exists rowcast.owner_{shape}_{feed}(text[]), rowcast.dependents_{shape}_{feed}(text[]);\n"
         for feed, each in enumerate(feeds, 1)
         if isinstance(each["owner"], dict)
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from streams.format import Members
 from streams.payload import Change, Delivery
 
 SHARD = "{0}"
@@ -46,6 +47,8 @@ class Entry:
     """Its encoded frames by form: made once, whatever the number of subscribers."""
     seen: "dict[object, Entry | None] | None" = None
     """What it is through the filters that have judged it."""
+    apart: "tuple[Members, Members, Members] | None" = None
+    """Its data, and the row after and before, taken apart for them."""
 
 
 def encode(epoch: str, change: Change, delivery: Delivery) -> bytes:

@@ -4,9 +4,11 @@
 -- purpose: the sequencer's step: give every change that has become visible since the head a position, in one statement
 -- and so in one snapshot. Visible now and not in the head's snapshot: that is exact, whatever commits in between.
 -- p_position, p_seen: a newer snapshot in which the caller saw nothing after p_position, or nulls.
+-- The planner knows nothing of these lists, and guesses that they are short: of the joins only a hash is quick whatever they are.
 create or replace function rowcast.advance(p_position bigint, p_seen pg_snapshot)
 returns table (epoch text, "position" bigint, moved bigint, seen text)
-language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off as $$
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off
+set jit = off as $$
 declare
     v_head  rowcast.head;
     v_seen  pg_snapshot;
@@ -41,109 +43,125 @@ begin
     ),
     -- Whose a row is that another table gives an owner: that table as this snapshot sees it, taken back over what has happened
     -- since in the order of the log. Whatever is visible is in this batch, so this is exact, and no writer waits for anybody.
+    -- Joined by equality first, and by order within a reference or a key: a batch may have a million of each.
     refs as materialized (
-        select t.id, t.last_id, t.txid, t.shape, v.feed, v.broadcast, v.broadcasts, t.op, t.key, coalesce(t.old_key, t.key) as key_before,
+        select t.id, t.last_id, t.txid, t.shape, v.feed, t.op, t.key, coalesce(t.old_key, t.key) as key_before,
                substr(t.new_channels[v.feed], 2) as new_ref, substr(t.old_channels[v.feed], 2) as old_ref, t.old
-        from rowcast.via v join transactions t on t.shape = v.shape
+        from transactions t join rowcast.via v on v.shape = t.shape
         where t.op in ('I', 'U', 'D')
     ), moved as materialized (
-        select t.id, t.last_id, t.txid, t.shape, v.feed, v.broadcast, v.broadcasts, t.key as ref,
-               t.new_channels[v.feed] as new_channel, t.old_channels[v.feed] as old_channel, t.fault is not null as gone
-        from rowcast.via v join transactions t on t.shape = v.shape
+        select t.id, t.last_id, t.txid, t.shape, v.feed, v.broadcast, t.key as ref, t.new_channels[v.feed] as new_channel,
+               t.old_channels[v.feed] as old_channel, t.fault is not null as gone
+        from transactions t join rowcast.via v on v.shape = t.shape
         where t.op = 'M' and cardinality(t.new_channels) = v.feed
+    ), places as (
+        select r.shape, r.feed, e.ref, r.last_id, r.id, e.new, null::text as old_channel, false as moves, false as gone
+        from refs r cross join lateral (values (true, r.new_ref), (false, r.old_ref)) e (new, ref)
+        where e.ref is not null
+        union all
+        select m.shape, m.feed, m.ref, m.last_id, m.id, null, m.old_channel, true, m.gone from moved m
+    ), counted as (
+        select p.*, count(*) filter (where p.moves) over (partition by p.shape, p.feed, p.ref order by p.last_id desc, p.id desc) as ahead
+        from places p
+    ), placed as materialized (
+        -- Whose it was when it moved next, where `ahead` says that it did.
+        select c.*, max(c.old_channel) filter (where c.moves) over (partition by c.shape, c.feed, c.ref, c.ahead) as next_channel
+        from counted c
     ), owners as materialized (
-        select d.shape, d.feed, d.ref, rowcast.look_up(d.shape, d.feed, d.ref) as found
+        select w.shape, w.feed, o.reference as ref, o.owner, o.fault
         from (
-            select distinct r.shape, r.feed, e.ref from refs r cross join lateral (values (r.new_ref), (r.old_ref)) e (ref)
-            where e.ref is not null
-            union
-            select m.shape, m.feed, m.ref from moved m where m.gone
-        ) d
+            select p.shape, p.feed, array_agg(distinct p.ref) as refs from placed p
+            where p.ahead = 0 or (p.moves and p.gone and p.ahead = 1) group by p.shape, p.feed
+        ) w cross join lateral rowcast.look_up(w.shape, w.feed, w.refs) o
     ), moves as materialized (
         -- A key that is used again after its row has gone: what still refers to it is the next owner's from here on.
-        select m.id, m.last_id, m.txid, m.shape, m.feed, m.broadcasts, m.ref, m.gone, m.old_channel,
-               case when not m.gone then m.new_channel
-                    when n.id is not null then n.old_channel
-                    else m.broadcast || '-' || o.found[1] end as new_channel,
-               m.gone and o.found is null as fault
-        from moved m
-        left join owners o on m.gone and o.shape = m.shape and o.feed = m.feed and o.ref = m.ref
-        left join lateral (
-            select f.* from moved f
-            where f.shape = m.shape and f.feed = m.feed and f.ref = m.ref and (f.last_id, f.id) > (m.last_id, m.id)
-            order by f.last_id, f.id limit 1
-        ) n on true
+        select m.id, m.last_id, m.txid, m.shape, m.feed, m.ref, m.gone, m.old_channel,
+               case when not m.gone then m.new_channel when m.next_id is not null then m.next_channel
+                    else m.broadcast || '-' || o.owner end as new_channel
+        from (
+            select d.*, lead(d.id) over w as next_id, lead(d.old_channel) over w as next_channel
+            from moved d window w as (partition by d.shape, d.feed, d.ref order by d.last_id, d.id)
+        ) m left join owners o on o.shape = m.shape and o.feed = m.feed and o.ref = m.ref
+    ), touches as materialized (
+        select r.shape, r.feed, k.key, r.last_id, r.id, r.txid, r.op, r.old, r.old_ref, r.op <> 'I' and k.key = r.key_before as was,
+               lag(r.last_id) over w as before_last, lag(r.id) over w as before_id,
+               lead(r.id) over w is null as last
+        from refs r cross join lateral (select r.key union select r.key_before) k (key)
+        window w as (partition by r.shape, r.feed, k.key order by r.last_id, r.id)
     ),
-    -- What has happened next, after each move, to each row: those that referred to it then have changed hands with it. What a
-    -- foreign key deletes with it is deleted after it, and is still its owner's.
+    -- What has happened next, after each move, to each row that referred to it then. What a foreign key deletes with it is deleted
+    -- after it, and is still its owner's; all else has changed hands with it.
     since as materialized (
-        select distinct on (m.id, m.feed, touched.key) m.id, m.feed, touched.key, r.id as entry, r.old, m.old_channel,
-               mine.it and m.gone and r.op = 'D' and r.txid = m.txid as fell,
-               mine.it and not (m.gone and r.op = 'D' and r.txid = m.txid) as depended
-        from moves m
-        join refs r on r.shape = m.shape and r.feed = m.feed and (r.last_id, r.id) > (m.last_id, m.id)
-        cross join lateral (values (r.key), (r.key_before)) touched (key)
-        cross join lateral (select r.op <> 'I' and touched.key = r.key_before and r.old_ref = m.ref) mine (it)
-        order by m.id, m.feed, touched.key, r.last_id, r.id
-    ), owned as materialized (
-        select r.id, r.feed, side.new, o.found is null as fault,
-               -- Deleted with the row that it referred to; else whose it was at the next move; else whose it is.
-               case when s.id is not null then s.old_channel
-                    when m.id is not null then m.old_channel
-                    else r.broadcast || '-' || o.found[1] end as channel
-        from refs r
-        cross join lateral (values (true, r.new_ref), (false, r.old_ref)) side (new, ref)
-        join owners o on o.shape = r.shape and o.feed = r.feed and o.ref = side.ref
-        left join lateral (
-            select c.* from since c where c.entry = r.id and c.feed = r.feed and c.fell order by c.id desc limit 1
-        ) s on true
-        left join lateral (
-            select m.* from moves m
-            where m.shape = r.shape and m.feed = r.feed and m.ref = side.ref and (m.last_id, m.id) > (r.last_id, r.id)
-            order by m.last_id, m.id limit 1
-        ) m on true
-    ), dependents as materialized (
-        select s.id, s.feed, s.key, s.old as views, false as fault from since s where s.depended
+        select m.id, m.feed, t.key, t.id as entry, t.old, m.old_channel, m.gone and t.op = 'D' and t.txid = m.txid as fell
+        from moves m join touches t on t.shape = m.shape and t.feed = m.feed and t.old_ref = m.ref
+        where t.was and (t.last_id, t.id) > (m.last_id, m.id)
+          and (t.before_id is null or (t.before_last, t.before_id) < (m.last_id, m.id))
+    ), fallen as (
+        select distinct on (s.entry, s.feed) s.entry, s.feed, s.old_channel from since s where s.fell order by s.entry, s.feed, s.id desc
+    ), found as materialized (
+        select w.shape, w.feed, d.reference, d.key, d.views, d.fault
+        from (
+            select m.shape, m.feed, array_agg(distinct m.ref) as refs from moves m
+            where m.old_channel is distinct from m.new_channel group by m.shape, m.feed
+        ) w cross join lateral rowcast.look_up_dependents(w.shape, w.feed, w.refs) d
+    ), dependents as (
+        select s.id, s.feed, s.key, s.old as views from since s where not s.fell
         union all
-        select m.id, m.feed, d.key, d.views, d.fault
-        from moves m cross join lateral rowcast.look_up_dependents(m.shape, m.feed, m.ref) d
-        where not exists (select from since s where s.id = m.id and s.feed = m.feed and s.key = d.key)
-    ), faults as materialized (
-        select r.id, r.broadcasts from refs r join owned o on o.id = r.id and o.feed = r.feed and o.fault
-        union
-        select m.id, m.broadcasts from moves m join dependents d on d.id = m.id and d.feed = m.feed and d.fault
-        union
-        select m.id, m.broadcasts from moves m where m.fault
+        select m.id, m.feed, d.key, d.views
+        from found d
+        join moves m on m.shape = d.shape and m.feed = d.feed and m.ref = d.reference
+        left join touches t on t.shape = d.shape and t.feed = d.feed and t.key = d.key and t.last
+        where t.id is null or (t.last_id, t.id) < (m.last_id, m.id)
+    ), owned as (
+        select p.id, p.feed,
+               max(case when p.ahead > 0 then p.next_channel else v.broadcast || '-' || o.owner end) filter (where p.new) as new_channel,
+               max(case when f.entry is not null then f.old_channel when p.ahead > 0 then p.next_channel
+                        else v.broadcast || '-' || o.owner end) filter (where not p.new) as old_channel
+        from placed p
+        join rowcast.via v on v.shape = p.shape and v.feed = p.feed
+        left join owners o on o.shape = p.shape and o.feed = p.feed and o.ref = p.ref
+        left join fallen f on f.entry = p.id and f.feed = p.feed
+        where not p.moves group by p.id, p.feed
+    ), feeds as materialized (
+        select distinct v.shape, v.broadcasts from rowcast.via v
+    ), troubled as (
+        select o.shape from owners o where o.fault union select d.shape from found d where d.fault
+    ), addressed as (
+        select t.id,
+               array_agg(case when v.feed is null then t.new_channels[n] else o.new_channel end order by n) as new_channels,
+               array_agg(case when v.feed is null then t.old_channels[n] else o.old_channel end order by n) as old_channels
+        from transactions t
+        join feeds s on s.shape = t.shape
+        cross join lateral generate_series(1, cardinality(s.broadcasts)) n
+        left join rowcast.via v on v.shape = t.shape and v.feed = n
+        left join owned o on o.id = t.id and o.feed = n
+        where t.op in ('I', 'U', 'D') group by t.id
     ), settled as (
         select t.last_id, t.id, 0::bigint as turn, t.txid, t.shape, t.op, t.key, t.old_key, t.new, t.old,
                t.new_channels, t.old_channels, t.fault, t.size, t.committed_at
-        from transactions t where t.op <> 'M' and t.shape not in (select v.shape from rowcast.via v)
+        from transactions t left join feeds s on s.shape = t.shape where s.shape is null
         union all
-        select t.last_id, t.id, 0, t.txid, t.shape, case when f.id is null then t.op else 'F' end, t.key, t.old_key, t.new, t.old,
-               case when f.id is not null then f.broadcasts when t.op in ('I', 'U', 'D') then (
-                   select array_agg(case when v.feed is null then c.channel else o.channel end order by c.feed)
-                   from unnest(t.new_channels) with ordinality c (channel, feed)
-                   left join rowcast.via v on v.shape = t.shape and v.feed = c.feed
-                   left join owned o on o.id = t.id and o.feed = c.feed and o.new
-               ) when t.op <> 'M' then t.new_channels end,
-               case when f.id is null and t.op in ('I', 'U', 'D') then (
-                   select array_agg(case when v.feed is null then c.channel else o.channel end order by c.feed)
-                   from unnest(t.old_channels) with ordinality c (channel, feed)
-                   left join rowcast.via v on v.shape = t.shape and v.feed = c.feed
-                   left join owned o on o.id = t.id and o.feed = c.feed and not o.new
-               ) end,
-               case when f.id is not null then 'whose it is cannot be found out' when t.op <> 'M' then t.fault end, t.size, t.committed_at
-        from transactions t left join faults f on f.id = t.id
-        where t.shape in (select v.shape from rowcast.via v)
+        select t.last_id, t.id, 0, t.txid, t.shape, case when x.shape is null then t.op else 'F' end, t.key, t.old_key, t.new, t.old,
+               case when x.shape is not null then s.broadcasts when t.op in ('I', 'U', 'D') then c.new_channels
+                    when t.op <> 'M' then t.new_channels end,
+               case when x.shape is null then c.old_channels end,
+               case when x.shape is not null then 'whose it is cannot be found out' when t.op <> 'M' then t.fault end,
+               t.size, t.committed_at
+        from transactions t
+        join feeds s on s.shape = t.shape
+        left join addressed c on c.id = t.id
+        left join troubled x on x.shape = t.shape
         union all
         select t.last_id, t.id, row_number() over (partition by t.id order by d.key), t.txid, t.shape, 'U', d.key, null, d.views, d.views,
-               (select array_agg(case when n = d.feed then m.new_channel end order by n) from generate_series(1, cardinality(m.broadcasts)) n),
-               (select array_agg(case when n = d.feed then m.old_channel end order by n) from generate_series(1, cardinality(m.broadcasts)) n),
+               array_fill(null::text, array[m.feed - 1]) || m.new_channel || array_fill(null::text, array[cardinality(s.broadcasts) - m.feed]),
+               array_fill(null::text, array[m.feed - 1]) || m.old_channel || array_fill(null::text, array[cardinality(s.broadcasts) - m.feed]),
                null, 2 * coalesce(octet_length(array_to_string(d.views, '')), 0), t.committed_at
         from dependents d
         join moves m on m.id = d.id and m.feed = d.feed
         join transactions t on t.id = m.id
-        where not d.fault and m.old_channel is distinct from m.new_channel
+        join feeds s on s.shape = t.shape
+        left join troubled x on x.shape = t.shape
+        where x.shape is null and m.old_channel is distinct from m.new_channel
     ), numbered as materialized (
         -- By the last id of the transaction, then by id: one row's versions in order, transactions whole, real time kept.
         select t.*, v_head.position + row_number() over (order by t.last_id, t.id, t.turn) as position from settled t
@@ -170,27 +188,26 @@ begin
     end if;
 end $$;
 
--- purpose: the owner that another table names, as the calling statement sees it: in an array, null where that cannot be found out
-create or replace function rowcast.look_up(p_shape integer, p_feed integer, p_reference text) returns text[]
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
-declare
-    v_owner text;
+-- purpose: the owners that another table names, as the calling statement sees them; one row with `fault` where that cannot be
+-- found out: one table's trouble, or its lock, does not stop the log
+create or replace function rowcast.look_up(p_shape integer, p_feed integer, p_references text[])
+returns table (reference text, owner text, fault boolean)
+language plpgsql stable set search_path = pg_catalog, pg_temp set lock_timeout = '100ms' set enable_seqscan = on as $$
 begin
-    execute format('select rowcast.owner_%s_%s($1)', p_shape, p_feed) into v_owner using p_reference;
-    return array[v_owner];
+    return query execute format('select o.reference, o.owner, false from rowcast.owner_%s_%s($1) o', p_shape, p_feed) using p_references;
 exception when others or assert_failure then
-    -- The table or the function has gone: one table's trouble does not stop the log.
-    return null;
+    return query select null::text, null::text, true;
 end $$;
 
--- purpose: the rows that refer to another, as the calling statement sees them; one with `fault` where they cannot be found out
-create or replace function rowcast.look_up_dependents(p_shape integer, p_feed integer, p_reference text)
-returns table (key text, views text[], fault boolean)
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+-- purpose: the rows that refer to some others, as the calling statement sees them; one with `fault` where they cannot be found out
+create or replace function rowcast.look_up_dependents(p_shape integer, p_feed integer, p_references text[])
+returns table (reference text, key text, views text[], fault boolean)
+language plpgsql stable set search_path = pg_catalog, pg_temp set lock_timeout = '100ms' set enable_seqscan = on as $$
 begin
-    return query execute format('select d.key, d.views, false from rowcast.dependents_%s_%s($1) d', p_shape, p_feed) using p_reference;
+    return query execute format('select d.reference, d.key, d.views, false from rowcast.dependents_%s_%s($1) d', p_shape, p_feed)
+        using p_references;
 exception when others or assert_failure then
-    return query select null::text, null::text[], true;
+    return query select null::text, null::text, null::text[], true;
 end $$;
 
 -- purpose: the channels of a row with several owners; an owner with the separator in it is nobody. More than so many are an error

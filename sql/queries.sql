@@ -94,15 +94,22 @@ select relation, streams from rowcast.shape where shape = $1;
 
 -- name: lag
 -- purpose: how long the oldest change that is committed and not yet published has been waiting, in seconds: in the log after a
--- position, or still in the outbox
+-- position, or still in the outbox, also of a transaction that was open when the head was made
 with head as materialized (
     select h.snapshot from rowcast.head h order by h.from_position desc limit 1
+), ended as materialized (
+    select coalesce(array_agg(x), '{}') as txids
+    from head, pg_snapshot_xip(head.snapshot) x where pg_visible_in_snapshot(x, pg_current_snapshot())
 ), waiting as (
     (select l.committed_at as since from rowcast.log l where l.position > $1 order by l.position limit 1)
     union all
     select min(o.captured_at) from rowcast.outbox_0 o where o.txid >= (select pg_snapshot_xmax(h.snapshot) from head h)
     union all
     select min(o.captured_at) from rowcast.outbox_1 o where o.txid >= (select pg_snapshot_xmax(h.snapshot) from head h)
+    union all
+    select min(o.captured_at) from rowcast.outbox_0 o where o.txid = any ((select e.txids from ended e)::xid8[])
+    union all
+    select min(o.captured_at) from rowcast.outbox_1 o where o.txid = any ((select e.txids from ended e)::xid8[])
 )
 select coalesce(extract(epoch from clock_timestamp() - min(since)), 0)::float8 from waiting;
 

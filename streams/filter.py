@@ -19,6 +19,9 @@ from uuid import UUID
 _MAX_CONDITIONS = 20
 _MAX_VALUES = 100
 _MAX_CHARACTERS = 2000
+_MAX_PATTERN = 200
+_MAX_MATCHED = 20_000
+"""Longer texts are not searched for a pattern: that takes the product of both, and the event loop waits."""
 
 Value = Any
 """One that compares with others of its kind: a kind's `read` makes it of a row's value, `parse` of a client's text."""
@@ -147,6 +150,8 @@ class Condition:
         if value is None:
             return None
         if self.operator in ("like", "ilike"):
+            if len(str(value)) > _MAX_MATCHED:
+                return None
             return self._pattern.fullmatch(str(value).lower() if self.operator == "ilike" else str(value)) is not None
         try:
             mine = KINDS[self.kind].read(value)
@@ -206,6 +211,8 @@ def _condition(column: str, text: str, columns: Mapping[str, str]) -> Condition:
         raise FilterError(f"column {column[:40]!r} cannot be filtered by: this stream can be filtered {known}")
     if len(text) > _MAX_CHARACTERS:
         raise FilterError(f"the condition on {column} is longer than {_MAX_CHARACTERS} characters")
+    if "\x00" in text:
+        raise FilterError(f"the condition on {column} has a zero character, which no text has in Postgres")
     kind = KINDS[columns[column]]
     rest = text.removeprefix("not.")
     operator, dot, operand = rest.partition(".")
@@ -228,6 +235,8 @@ def _operands(column: str, kind: Kind, operator: str, text: str) -> tuple[Value,
         return (word,)
     if operator in ("like", "ilike"):
         pattern = text.replace("*", "%")
+        if len(pattern) > _MAX_PATTERN:
+            raise FilterError(f"{column}: a pattern of {len(pattern)} characters is too long, one of {_MAX_PATTERN} is not")
         if re.search(r"(?<!\\)(\\\\)*\\$", pattern):
             raise FilterError(f"{column}: a pattern must not end with the escape character")
         return (pattern.lower() if operator == "ilike" else pattern,)
@@ -268,7 +277,10 @@ def _listed(column: str, text: str) -> list[str]:
 
 
 def _pattern(like: str) -> re.Pattern[str]:
-    """Makes an expression of a LIKE pattern. Atomic groups: each `%` takes the first that fits, so no pattern takes long to fail."""
+    """Makes an expression of a LIKE pattern.
+
+    Atomic groups: each `%` takes the first that fits, so it takes no longer than the pattern's length times the text's.
+    """
     pieces: list[str] = [""]
     characters = iter(like)
     for character in characters:

@@ -87,6 +87,12 @@ def before_unknown(raw: Members, key: tuple[str, ...]) -> bytes:
     return object_of({**raw, "old_record": _key(raw["old_record"], key)})
 
 
+def key_alone(raw: Members, key: tuple[str, ...]) -> bytes:
+    """Returns a change with nothing of the row but its key, as where it is too large."""
+    sides = {side: _key(raw[side], key) for side in ("record", "old_record") if raw[side] != "null"}
+    return object_of({**raw, **sides, "truncated": "true"})
+
+
 def latest(first: Members, last: Members) -> bytes | None:
     """Returns two changes of one row as one, from before the first to after the last; None if nothing is left to tell."""
     kinds = first["type"], last["type"]
@@ -173,7 +179,8 @@ def _text(value: str) -> str:
 
 def _key(record: str, key: tuple[str, ...]) -> str:
     row = members(record)
-    return object_of({name: row[name] for name in key}).decode()
+    # A key that was declared otherwise when the row was written may not be among its columns.
+    return object_of({name: row[name] for name in key if name in row}).decode()
 
 
 def object_of(values: Members) -> bytes:

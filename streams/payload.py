@@ -8,7 +8,7 @@
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property, lru_cache
 from typing import Any, Protocol
@@ -20,6 +20,8 @@ from streams.stream import Stream
 
 RESET = "reset"
 
+_SEVERAL_BYTES = 4_000_000
+"""What one change of a row with several owners may be for all of them; more, and they get its key."""
 _TYPES = {"I": "INSERT", "U": "UPDATE", "D": "DELETE"}
 _RESET_REASONS = {"T": "truncated", "F": "capture-failed"}
 
@@ -138,9 +140,9 @@ class Delivery:
     later: tuple[str, ...] = ()
 
 
-def deliveries(change: Change, shape: Shape) -> Iterator[Delivery]:
-    """Yields what each channel gets, in the order of the streams' names."""
-    of_feeds = [_of_feed(change, shape, index, feed) for index, feed in enumerate(shape.feeds)]
+def deliveries(change: Change, shape: Shape, wanted: frozenset[str] | None = None) -> Iterator[Delivery]:
+    """Yields what each channel gets, in the order of the streams' names; where a row has several owners, only of those wanted."""
+    of_feeds = [_of_feed(change, shape, index, feed, wanted) for index, feed in enumerate(shape.feeds)]
     later: tuple[str, ...] = ()
     if len(of_feeds) > 1:
         for feed, some in zip(reversed(shape.feeds), reversed(of_feeds), strict=True):
@@ -152,7 +154,7 @@ def deliveries(change: Change, shape: Shape) -> Iterator[Delivery]:
         yield from some
 
 
-def _of_feed(change: Change, shape: Shape, index: int, feed: Feed) -> list[Delivery]:
+def _of_feed(change: Change, shape: Shape, index: int, feed: Feed, wanted: frozenset[str] | None) -> list[Delivery]:
     op = change.op
     if op in _RESET_REASONS:
         data = orjson.dumps({"reason": _RESET_REASONS[op], "stream": feed.stream, "table": f"{shape.schema}.{shape.table}"})
@@ -160,7 +162,7 @@ def _of_feed(change: Change, shape: Shape, index: int, feed: Feed) -> list[Deliv
     new = change.new_channels[index] if change.new_channels else None
     old = change.old_channels[index] if change.old_channels else None
     if feed.several:
-        return _of_several(change, shape, feed, new, old)
+        return _of_several(change, shape, feed, new, old, wanted)
     if op == "U" and new != old:
         found = []
         if old is not None:
@@ -172,7 +174,9 @@ def _of_feed(change: Change, shape: Shape, index: int, feed: Feed) -> list[Deliv
     return [Delivery(channel, feed.stream, _TYPES[op], _raw(change, shape, feed, op))] if channel is not None else []
 
 
-def _of_several(change: Change, shape: Shape, feed: Feed, new: str | None, old: str | None) -> list[Delivery]:
+def _of_several(
+    change: Change, shape: Shape, feed: Feed, new: str | None, old: str | None, wanted: frozenset[str] | None
+) -> list[Delivery]:
     now, before = (frozenset(channels.split(SEPARATOR)) if channels else frozenset[str]() for channels in (new, old))
     lots: tuple[tuple[frozenset[str], str, bool], ...]
     if change.op == "U":
@@ -183,6 +187,10 @@ def _of_several(change: Change, shape: Shape, feed: Feed, new: str | None, old: 
     for channels, op, left in lots:
         if channels:
             data = _raw(change, shape, feed, op, left)
+            if len(data) * len(channels) > _SEVERAL_BYTES:
+                # Redis gets it once for each.
+                data = _raw(replace(change, new=None, old=None), shape, feed, op, left)
+            channels = channels if wanted is None else channels & wanted
             found += [Delivery(channel, feed.stream, _TYPES[op], data) for channel in channels]
     return sorted(found, key=lambda each: each.channel)
 

@@ -174,12 +174,15 @@ class Publisher:
         prefix = wire.log_prefix(place.epoch, place.life)
         last = changes[-1].position
         args: list[str | bytes | int] = [place.epoch, place.life, changes[0].position, last, self._log_entries, wire.LOG_TTL_SECONDS]
+        size = 0
         for change, number in zip(changes, shapes, strict=True):
             shape = self._shapes.get(number) or await self._shape(number)
             for delivery in deliveries(change, shape):
                 key = keys.setdefault(prefix + delivery.channel, len(keys) + 1)
-                args += (key, change.position, delivery.channel, wire.encode(place.epoch, change, delivery))
-            if len(args) > 4 * BATCH_DELIVERIES:
+                payload = wire.encode(place.epoch, change, delivery)
+                size += len(payload)
+                args += (key, change.position, delivery.channel, payload)
+            if len(args) > 4 * BATCH_DELIVERIES or size > 2 * BATCH_BYTES:
                 # One row may have thousands of owners, and Redis does nothing else while the script runs.
                 last = args[3] = change.position
                 break

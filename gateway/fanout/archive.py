@@ -73,7 +73,7 @@ class Archive:
             shape = self._shapes.get(row["shape"]) or await self._shape(row["shape"])
             entries += (
                 Entry(d.channel, row["position"], 0, bounds.epoch, d.stream, d.kind, row["txid"], d.later, d.data)
-                for d in deliveries(Change.read(row), shape)
+                for d in deliveries(Change.read(row), shape, wanted)
                 if d.channel in wanted
             )
         cut = first["found"] == limit or len(rows) < first["found"]

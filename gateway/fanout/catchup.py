@@ -224,6 +224,8 @@ class CatchUp:
                     if rows:
                         subscriber.write(frame.snapshot(frame.NOWHERE, look.stream.name, rows, False))
                         await subscriber.sink.drained()
+                        # Whoever takes one page after the other is not slow, however full the next one makes their connection.
+                        subscriber.full_since = 0.0
                         if subscriber.state is State.ENDED:
                             return
                     rows = page

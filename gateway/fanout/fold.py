@@ -29,7 +29,7 @@ def fold(entries: Sequence[Entry], key: tuple[str, ...]) -> Sequence[Entry]:
         data = formats.latest(formats.members(before.data.decode()), raw)
         if data is not None:
             kind = formats.members(data.decode())["type"].strip('"')
-            last[row] = replace(entry, kind=kind, data=data, frames={}, seen=None)
+            last[row] = replace(entry, kind=kind, data=data, frames={}, seen=None, apart=None)
     return list(last.values())
 
 

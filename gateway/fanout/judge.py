@@ -1,7 +1,7 @@
 """⑧ Row-level security judges each delivery of a stream that asks for it: does this user see the row, now?
 
 - Asked as the user's role with their claims, for all rows of a page at once. An error of a policy is a no.
-- What the row was before cannot be judged any more, so nothing is told of it but its key.
+- A row is told only as it is now: what it was before cannot be judged any more, and of that there is the key alone.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import structlog
 
 import sql
 from gateway.fanout.page import Page
-from gateway.fanout.snapshot import SnapshotUnavailable, postgres, stream_queries
+from gateway.fanout.snapshot import BREAKS, SnapshotUnavailable, postgres, stream_queries
 from gateway.fanout.subscriber import Subscriber
 from gateway.wire import Entry
 from streams import format as formats
@@ -51,13 +51,13 @@ class Judge:
                 rows = {number: formats.members(page.entries[number].data.decode()) for number in mine}
                 asked = [number for number in mine if page.entries[number].kind != "DELETE"]
                 keys = [_key(look.stream, rows[number]["record"]) for number in asked]
-                seen = await self._visible(look.stream, keys, subscriber.principal.claims) if keys else frozenset[int]()
-                visible = {number for index, number in enumerate(asked, 1) if index in seen}
+                seen = await self._visible(look.stream, keys, subscriber.principal.claims) if keys else {}
+                visible = {number: seen.get(index) for index, number in enumerate(asked, 1)}
                 for number in mine:
-                    entries[number] = _shown(page.entries[number], rows[number], look.stream, number in visible)
+                    entries[number] = _shown(page.entries[number], rows[number], look.stream, visible.get(number))
         return replace(page, entries=[entry for entry in entries if entry is not None])
 
-    async def _visible(self, stream: Stream, keys: Sequence[str], claims: str) -> frozenset[int]:
+    async def _visible(self, stream: Stream, keys: Sequence[str], claims: str) -> dict[int, str]:
         with postgres():
             async with self._opening:
                 if self._pool is None:
@@ -74,19 +74,19 @@ class Judge:
             async with self._pool.acquire(timeout=_SECONDS) as connection:
                 return await self._ask(connection, stream, keys, claims)
 
-    async def _ask(self, connection: Any, stream: Stream, keys: Sequence[str], claims: str) -> frozenset[int]:
+    async def _ask(self, connection: Any, stream: Stream, keys: Sequence[str], claims: str) -> dict[int, str]:
         query = (await stream_queries(connection, stream.table, "visible")).get(stream.name)
         if query is None:
             raise SnapshotUnavailable("the stream is not installed")
         async with connection.transaction(readonly=True):
             await connection.execute(sql.statement("become"), self._role, claims)
             try:
-                return frozenset(row["number"] for row in await connection.fetch(query, list(keys)))
+                return {row["number"]: row["row"] for row in await connection.fetch(query, list(keys))}
             except asyncpg.PostgresError as error:
                 if (error.sqlstate or "").startswith(_PASSING):
                     raise
                 log.warning("a policy has failed, and that means no", stream=stream.name, error=str(error))
-        return frozenset()
+        return {}
 
 
 def _key(stream: Stream, record: str) -> str:
@@ -94,10 +94,19 @@ def _key(stream: Stream, record: str) -> str:
     return formats.object_of({name: row[name] for name in stream.key}).decode()
 
 
-def _shown(entry: Entry, raw: formats.Members, stream: Stream, visible: bool) -> Entry | None:
-    """Returns what is told of a change: of one to a row that is not seen, only that it has left, to whoever may have had it."""
-    if entry.kind == "DELETE" or (visible and entry.kind == "UPDATE"):
-        return replace(entry, data=formats.before_unknown(raw, stream.key), frames={}, seen=None)
-    if visible:
-        return entry
-    return replace(entry, kind="DELETE", data=formats.gone(raw, stream.key), frames={}, seen=None) if entry.kind == "UPDATE" else None
+def _shown(entry: Entry, raw: formats.Members, stream: Stream, now: str | None) -> Entry | None:
+    """Returns what is told of a change, where `now` is the row as its reader sees it, if they do.
+
+    Of a row that they do not see, only that it has left; of one that has changed since, only its key, for what it is comes later.
+    """
+    if entry.kind == "DELETE":
+        return _as(entry, "DELETE", formats.before_unknown(raw, stream.key))
+    if now is None:
+        return _as(entry, "DELETE", formats.gone(raw, stream.key)) if entry.kind == "UPDATE" else None
+    if formats.members(now.translate(BREAKS)) != formats.members(raw["record"]):
+        return _as(entry, entry.kind, formats.key_alone(raw, stream.key))
+    return entry if entry.kind == "INSERT" else _as(entry, "UPDATE", formats.before_unknown(raw, stream.key))
+
+
+def _as(entry: Entry, kind: str, data: bytes) -> Entry:
+    return replace(entry, kind=kind, data=data, frames={}, seen=None, apart=None)

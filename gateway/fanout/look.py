@@ -58,25 +58,34 @@ class Look:
 
     def admits(self, record: str) -> bool:
         """Says whether a row, as JSON, passes the filter."""
-        if self.filter is None:
-            return True
+        return self.filter is None or self._admits(formats.members(record))
+
+    def _admits(self, row: formats.Members) -> bool:
+        assert self.filter is not None
         try:
-            return self.filter.admits(formats.scalars(formats.members(record), self.filter.columns))
+            return self.filter.admits(formats.scalars(row, self.filter.columns))
         except KeyError:
             # Only its key is known: better once too often than never, where that does no harm.
             return not self.strict
 
     def _judge(self, entry: Entry) -> Entry | None:
-        raw = formats.members(entry.data.decode())
-        before = self.admits(raw["old_record"]) if entry.kind != "INSERT" else False
-        after = self.admits(raw["record"]) if entry.kind != "DELETE" else False
+        raw, new, old = entry.apart or _apart(entry)
+        before = self._admits(old) if entry.kind != "INSERT" else False
+        after = self._admits(new) if entry.kind != "DELETE" else False
         if entry.kind != "UPDATE" or (before and after):
             return entry if before or after else None
         if after:
-            return replace(entry, kind="INSERT", data=formats.entered(raw), frames={}, seen=None)
+            return replace(entry, kind="INSERT", data=formats.entered(raw), frames={}, seen=None, apart=None)
         if before:
-            return replace(entry, kind="DELETE", data=formats.gone(raw, self.stream.key), frames={}, seen=None)
+            return replace(entry, kind="DELETE", data=formats.gone(raw, self.stream.key), frames={}, seen=None, apart=None)
         return None
+
+
+def _apart(entry: Entry) -> tuple[formats.Members, formats.Members, formats.Members]:
+    raw = formats.members(entry.data.decode())
+    new, old = (formats.members(raw[side]) if raw[side] != "null" else {} for side in ("record", "old_record"))
+    entry.apart = raw, new, old
+    return entry.apart
 
 
 class Looks:

@@ -78,7 +78,7 @@ class Reading:
                 self._queries[stream.name], whose, *wanted, prefetch=PAGE_ROWS, timeout=_PAGE_SECONDS
             ):
                 if look.admits(text):
-                    page.append(text.translate(_BREAKS))
+                    page.append(text.translate(BREAKS))
                     size += len(text)
                 if len(page) == PAGE_ROWS or size > _PAGE_BYTES:
                     yield page
@@ -138,4 +138,4 @@ def postgres() -> Iterator[None]:
         raise SnapshotUnavailable(f"{type(error).__name__}: {error}") from error
 
 
-_BREAKS = {10: 32, 13: 32}
+BREAKS = {10: 32, 13: 32}

@@ -89,10 +89,10 @@ class Tail:
         """Reads until cancelled; connects again whatever happens."""
         failures = 0
         while True:
-            connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+            connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py's
             try:
                 async with asyncio.timeout(10):
-                    await connection.connect()  # type: ignore[no-untyped-call]
+                    await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's
                 await self._resume(connection)
                 self.connected = True
                 failures = 0

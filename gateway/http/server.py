@@ -44,7 +44,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope["extensions"] = {HAND_OVER: self.hand_over}  # type: ignore[dict-item]
+        self.scope["extensions"] = {HAND_OVER: self.hand_over}  # type: ignore[dict-item]  # its values may be anything
 
     async def hand_over(self, start: Callable[[], Awaitable[None]]) -> Edge | None:
         """Lets `start` send the response's head, and returns the connection, which uvicorn then knows nothing more of.
@@ -59,7 +59,7 @@ class Protocol(HttpToolsProtocol):
         if not chunked:
             cycle.chunked_encoding = False
         # The head leaves together with the first event: a system call less, and a packet.
-        cycle.transport = head = _Head()  # type: ignore[assignment]
+        cycle.transport = head = _Head()  # type: ignore[assignment]  # all that is called is `write`
         try:
             await start()
         finally:
@@ -92,7 +92,7 @@ class Protocol(HttpToolsProtocol):
 
     def _forget_request(self) -> None:
         """Lets go of what leads back here, so that nothing of a request waits for the garbage collector."""
-        self.parser = None  # type: ignore[assignment]
+        self.parser = None  # type: ignore[assignment]  # nothing is parsed any more
         for scope in (self.scope, self._running.scope if self._running else None):
             if scope is not None:
                 scope.pop("extensions", None)

@@ -18,7 +18,7 @@ import asyncpg
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from gateway.fanout.judge import Judge
 from gateway.fanout.look import Look
@@ -64,14 +64,16 @@ STATEMENTS = st.one_of(
     st.tuples(st.just("update payments set amount = $2 where id = $1"), PAYMENTS, AMOUNTS),
     st.tuples(st.just("delete from payments where id = $1 and $2::integer is not null"), PAYMENTS, st.just(1)),
 )
+ALWAYS = [
+    (1, "customer", "bookings", "", "true"),
+    (1, "customer", "payments", "", "true"),
+    (9, "provider", "provider-bookings", "", "true"),
+]
 ASKED = st.sampled_from(
     [
-        (1, "customer", "bookings", "", "true"),
         (1, "customer", "bookings", "status=in.(pending,confirmed)", "status in ('pending', 'confirmed')"),
         (2, "customer", "bookings", "status=not.eq.cancelled", "status <> 'cancelled'"),
-        (1, "customer", "payments", "", "true"),
         (2, "customer", "payments", "amount=gte.2", "amount >= 2"),
-        (9, "provider", "provider-bookings", "", "true"),
         (10, "provider", "provider-bookings", "status=eq.confirmed", "status = 'confirmed'"),
     ]
 )
@@ -162,6 +164,12 @@ class Machine(RuleBasedStateMachine):
         self.clients: list[Client] = []
         self.open: list[Any] = []
 
+    @initialize()
+    def begin(self) -> None:
+        for asked in ALWAYS:
+            self.clients.append(Client(self.gateway, *asked))
+            self.run(self._connect(self.clients[-1], 2))
+
     @rule(statements=st.lists(STATEMENTS, min_size=1, max_size=4), commit=st.sampled_from([True, True, True, False]))
     def transaction(self, statements: list[Any], commit: bool) -> None:
         self.run(self._transaction(statements, commit))
@@ -205,7 +213,7 @@ class Machine(RuleBasedStateMachine):
     def publish(self) -> None:
         self.run(self.bridge.publish())
 
-    @precondition(lambda self: len(self.clients) < 5)
+    @precondition(lambda self: len(self.clients) < 6)
     @rule(asked=ASKED, moments=st.integers(0, 3))
     def connect(self, asked: Any, moments: int) -> None:
         self.clients.append(Client(self.gateway, *asked))
@@ -216,7 +224,7 @@ class Machine(RuleBasedStateMachine):
         await asyncio.sleep(moments * 0.004)
 
     @precondition(lambda self: self.clients)
-    @rule(number=st.integers(0, 4))
+    @rule(number=st.integers(0, 5))
     def cut_and_come_back(self, number: int) -> None:
         client = self.clients[number % len(self.clients)]
         self.run(client.cut())

@@ -749,9 +749,9 @@ async def _owner(stream: sse.Stream) -> tuple[str, int]:
 OF_FEED, RAW = payload._of_feed, payload._raw
 
 
-def _no_left(change: Change, shape: Shape, index: int, feed: Feed) -> list[payload.Delivery]:
+def _no_left(change: Change, shape: Shape, index: int, feed: Feed, wanted: frozenset[str] | None) -> list[payload.Delivery]:
     """Tells the former owner of a row that it was updated."""
-    found = OF_FEED(change, shape, index, feed)
+    found = OF_FEED(change, shape, index, feed, wanted)
     return [replace(each, kind="UPDATE", data=RAW(change, shape, feed, "U")) if b'"left":true' in each.data else each for each in found]
 
 

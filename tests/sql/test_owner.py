@@ -283,8 +283,47 @@ async def test_writers_that_fight(servers: Servers, pytestconfig: pytest.Config)
 async def test_control_owners_of_now(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     """Were every change given to whose it is when it is sequenced, not to whose it was, the same check would see it."""
     functions = sql.functions()
-    changed = functions.replace("(m.last_id, m.id) > (r.last_id, r.id)", "false")
+    changed = functions.replace("when p.ahead > 0 then", "when false then")
     assert changed != functions
     monkeypatch.setattr(sql, "functions", lambda: changed)
     with pytest.raises((AssertionError, ExceptionGroup)):
         await _contend(servers, 10)
+
+
+async def test_names_that_are_too_long(servers: Servers) -> None:
+    """An owner, or a reference, longer than anybody's name is nobody's: it stops nothing, and is not taken for a shorter one."""
+    create = (
+        "create table public.job (id text primary key, customer text); create table public.bill (id bigint primary key, job_id text, note text);"
+        "insert into job values (repeat('k', 512), 'a'), (repeat('k', 512) || 'x', 'b'), ('j', repeat('c', 9000)); "
+    )
+    async with publishing(servers, create, BILLS) as published:
+        await published.connection.execute(
+            "insert into bill values (1, repeat('k', 512), 'a'), (2, repeat('k', 512) || 'x', 'for b alone'), (3, 'j', 'nobody')"
+        )
+        assert await _sent(published) == [(A, "INSERT", 1, False)]
+        await published.execute("update job set customer = repeat('d', 9000) where id = repeat('k', 512)", "delete from job")
+        assert await _sent(published) == [(A, "DELETE", 1, True)]
+
+
+async def test_the_other_table_can_be_altered(servers: Servers) -> None:
+    """Whoever owns the other table may alter its columns as before: what comes of it is theirs to migrate, and never an error."""
+    create = TABLES.replace("alter table public.bill add foreign key", "-- ")
+    async with publishing(servers, create, BILLS) as published:
+        await published.execute(
+            "alter table job alter column customer type varchar(50)",
+            "update job set customer = 'b' where id = 1",
+            "alter table job drop column customer",
+            "update job set id = 9 where id = 1",
+        )
+
+
+async def test_the_other_table_is_locked(servers: Servers) -> None:
+    """While somebody keeps the other table locked, the log goes on: what cannot be found out is a reset."""
+    async with publishing(servers, TABLES, BILLS) as published:
+        locker = await servers.connect()
+        async with locker.transaction():
+            await published.execute("insert into bill values (1, 1, 'x')")
+            await locker.execute("lock table job in access exclusive mode")
+            await published.execute("update services set price = 1 where id = 1")
+            assert [channel for channel, _ in await published.sent()] == ["bills-changes", "services-changes"]
+        await locker.close()
