@@ -293,7 +293,8 @@ async def test_control_owners_of_now(servers: Servers, monkeypatch: pytest.Monke
 async def test_names_that_are_too_long(servers: Servers) -> None:
     """An owner, or a reference, longer than anybody's name is nobody's: it stops nothing, and is not taken for a shorter one."""
     create = (
-        "create table public.job (id text primary key, customer text); create table public.bill (id bigint primary key, job_id text, note text);"
+        "create table public.job (id text primary key, customer text);"
+        "create table public.bill (id bigint primary key, job_id text, note text);"
         "insert into job values (repeat('k', 512), 'a'), (repeat('k', 512) || 'x', 'b'), ('j', repeat('c', 9000)); "
     )
     async with publishing(servers, create, BILLS) as published:
