@@ -25,6 +25,8 @@ from gateway.fanout.subscriber import State, Subscriber
 from gateway.fanout.ticker import iso
 
 _JOIN_SECONDS = 10.0
+_SNAPSHOT_SECONDS = 120.0
+"""How long a reader may take for its rows: others wait for its place, and Postgres keeps a transaction open."""
 
 log = structlog.get_logger()
 
@@ -216,7 +218,7 @@ class CatchUp:
 
     async def _send_snapshot(self, subscriber: Subscriber) -> None:
         """Sends the rows of each stream, page by page at the reader's pace; the last page has the id from which the log goes on."""
-        async with self._snapshots.open(subscriber.looks, subscriber.principal.claims) as reading:
+        async with self._snapshots.open(subscriber.looks, subscriber.principal.claims) as reading, asyncio.timeout(_SNAPSHOT_SECONDS):
             last = len(subscriber.looks) - 1
             for number, look in enumerate(subscriber.looks):
                 rows: Sequence[str] = ()
@@ -296,7 +298,11 @@ class CatchUp:
             if subscriber.state not in (State.BEHIND, State.CATCHING_UP):
                 return
             if subscriber.snapshot_due:
-                await self._send_snapshot(subscriber)
+                try:
+                    await self._send_snapshot(subscriber)
+                except TimeoutError:
+                    self._end(subscriber, "slow")
+                    return
                 continue
             subscriber.begin_page()
             page = await self._page(subscriber)

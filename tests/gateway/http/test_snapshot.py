@@ -6,7 +6,7 @@ import asyncpg
 import orjson
 import pytest
 
-from gateway.fanout import roster, snapshot
+from gateway.fanout import catchup, roster, snapshot
 from gateway.fanout.archive import Archive, ArchiveUnavailable
 from gateway.fanout.snapshot import Seen
 from tests.gateway.fanout.manual import Manual, manual
@@ -287,6 +287,21 @@ def test_seen() -> None:
     seen = Seen.parse("10:20:12,15")
     assert [txid for txid in range(8, 23) if seen.has(txid)] == [8, 9, 10, 11, 13, 14, 16, 17, 18, 19]
     assert Seen.parse("10:10:").open == frozenset()
+
+
+async def test_a_snapshot_that_takes_too_long(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever takes too long for their rows is ended as slow, and their place is free for others."""
+    monkeypatch.setattr(catchup, "_SNAPSHOT_SECONDS", 0.0)
+    async with manual(servers) as bridge, web(servers) as gateway:
+        await bridge.change()
+        stream = await _open(gateway, "bookings?snapshot=1")
+        assert [(await stream.next()).name for _ in range(2)] == ["ready", "reconnect"]
+        await stream.close()
+        monkeypatch.undo()
+        again = await _open(gateway, "bookings?snapshot=1")
+        assert (await again.next()).name == "ready"
+        await _snapshot(again)
+        await again.close()
 
 
 _OPEN = "select count(*) from pg_stat_activity where application_name = 'rowcast snapshot'"
