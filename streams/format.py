@@ -79,17 +79,17 @@ def entered(raw: Members) -> bytes:
 
 def gone(raw: Members, key: tuple[str, ...]) -> bytes:
     """Returns an update as what it is to somebody who does not see the row any more: a DELETE of its key, with `left`."""
-    return object_of({**raw, "type": '"DELETE"', "record": "null", "old_record": _key(raw["old_record"], key), "left": "true"})
+    return object_of({**raw, "type": '"DELETE"', "record": "null", "old_record": key_of(raw["old_record"], key), "left": "true"})
 
 
 def before_unknown(raw: Members, key: tuple[str, ...]) -> bytes:
     """Returns an update or a delete with nothing of the row before but its key."""
-    return object_of({**raw, "old_record": _key(raw["old_record"], key)})
+    return object_of({**raw, "old_record": key_of(raw["old_record"], key)})
 
 
 def key_alone(raw: Members, key: tuple[str, ...]) -> bytes:
     """Returns a change with nothing of the row but its key, as where it is too large."""
-    sides = {side: _key(raw[side], key) for side in ("record", "old_record") if raw[side] != "null"}
+    sides = {side: key_of(raw[side], key) for side in ("record", "old_record") if raw[side] != "null"}
     return object_of({**raw, **sides, "truncated": "true"})
 
 
@@ -177,7 +177,8 @@ def _text(value: str) -> str:
     return orjson.dumps(value).decode()
 
 
-def _key(record: str, key: tuple[str, ...]) -> str:
+def key_of(record: str, key: tuple[str, ...]) -> str:
+    """Returns a row's key alone, as JSON."""
     row = members(record)
     # A key that was declared otherwise when the row was written may not be among its columns.
     return object_of({name: row[name] for name in key if name in row}).decode()

@@ -4,7 +4,6 @@
 - The bounds come from the snapshot of the entries, so a segment that is dropped meanwhile is noticed and never a hole.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +11,10 @@ from typing import Any
 import asyncpg
 
 import sql
+from gateway.fanout.pool import Pool
 from gateway.wire import Entry
 from streams.payload import Change, Shape, deliveries
 
-_CONNECTIONS = 4
 _BYTES = 256_000
 _TIMEOUT_SECONDS = 10.0
 
@@ -47,14 +46,11 @@ class Archive:
     """Reads the log. Opened lazily: a web process that never needs it never connects."""
 
     def __init__(self, database_url: str) -> None:
-        self._url = database_url
-        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
-        self._opening = asyncio.Lock()
+        self._pool = Pool(database_url, "rowcast archive", _TIMEOUT_SECONDS)
         self._shapes: dict[int, Shape] = {}
 
     async def close(self) -> None:
-        if self._pool is not None:
-            self._pool.terminate()
+        await self._pool.close()
 
     async def bounds(self) -> Bounds:
         """Raises ArchiveUnavailable."""
@@ -86,18 +82,8 @@ class Archive:
 
     async def _fetch(self, name: str, *args: Any) -> list[asyncpg.Record]:
         try:
-            async with self._opening:
-                if self._pool is None:
-                    self._pool = await asyncpg.create_pool(
-                        self._url,
-                        min_size=0,
-                        max_size=_CONNECTIONS,
-                        timeout=_TIMEOUT_SECONDS,
-                        # Works behind a transaction pooler too.
-                        statement_cache_size=0,
-                        server_settings={"application_name": "rowcast archive"},
-                    )
-            async with self._pool.acquire(timeout=_TIMEOUT_SECONDS) as connection:
-                return await connection.fetch(sql.statement(name), *args, timeout=_TIMEOUT_SECONDS)
+            async with self._pool.acquire() as connection:
+                rows: list[asyncpg.Record] = await connection.fetch(sql.statement(name), *args, timeout=_TIMEOUT_SECONDS)
+                return rows
         except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
             raise ArchiveUnavailable from error

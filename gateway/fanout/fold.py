@@ -18,7 +18,7 @@ def fold(entries: Sequence[Entry], key: tuple[str, ...]) -> Sequence[Entry]:
         if entry.kind == RESET:
             return entries
         raw = formats.members(entry.data.decode())
-        keys = {_key(raw[side], key) for side in ("record", "old_record") if raw[side] != "null"}
+        keys = {formats.key_of(raw[side], key) for side in ("record", "old_record") if raw[side] != "null"}
         if len(keys) != 1:
             return entries
         (row,) = keys
@@ -31,8 +31,3 @@ def fold(entries: Sequence[Entry], key: tuple[str, ...]) -> Sequence[Entry]:
             kind = formats.members(data.decode())["type"].strip('"')
             last[row] = replace(entry, kind=kind, data=data, frames={}, seen=None, apart=None)
     return list(last.values())
-
-
-def _key(record: str, key: tuple[str, ...]) -> str:
-    row = formats.members(record)
-    return formats.object_of({name: row[name] for name in key}).decode()

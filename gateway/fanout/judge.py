@@ -4,7 +4,6 @@
 - A row is told only as it is now: what it was before cannot be judged any more, and of that there is the key alone.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,6 +13,7 @@ import structlog
 
 import sql
 from gateway.fanout.page import Page
+from gateway.fanout.pool import Pool
 from gateway.fanout.snapshot import BREAKS, SnapshotUnavailable, postgres, stream_queries
 from gateway.fanout.subscriber import Subscriber
 from gateway.wire import Entry
@@ -21,7 +21,6 @@ from streams import format as formats
 from streams.payload import RESET
 from streams.stream import Stream
 
-_CONNECTIONS = 4
 _SECONDS = 10.0
 _PASSING = ("08", "53", "55", "57", "58")
 """Classes of errors that are not a policy's: connection, resources, object not ready, intervention, system."""
@@ -33,14 +32,11 @@ class Judge:
     """Asks Postgres as `role`. Opened lazily: without such a stream it never connects."""
 
     def __init__(self, database_url: str, role: str) -> None:
-        self._url = database_url
         self._role = role
-        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
-        self._opening = asyncio.Lock()
+        self._pool = Pool(database_url, "rowcast judge", _SECONDS)
 
     async def close(self) -> None:
-        if self._pool is not None:
-            self._pool.terminate()
+        await self._pool.close()
 
     async def judged(self, subscriber: Subscriber, page: Page) -> Page:
         """Returns a page as its reader may see it. Raises SnapshotUnavailable."""
@@ -50,7 +46,7 @@ class Judge:
                 mine = [number for number, entry in enumerate(page.entries) if entry.stream == look.stream.name and entry.kind != RESET]
                 rows = {number: formats.members(page.entries[number].data.decode()) for number in mine}
                 asked = [number for number in mine if page.entries[number].kind != "DELETE"]
-                keys = [_key(look.stream, rows[number]["record"]) for number in asked]
+                keys = [formats.key_of(rows[number]["record"], look.stream.key) for number in asked]
                 seen = await self._visible(look.stream, keys, subscriber.principal.claims) if keys else {}
                 visible = {number: seen.get(index) for index, number in enumerate(asked, 1)}
                 for number in mine:
@@ -59,19 +55,7 @@ class Judge:
 
     async def _visible(self, stream: Stream, keys: Sequence[str], claims: str) -> dict[int, str]:
         with postgres():
-            async with self._opening:
-                if self._pool is None:
-                    self._pool = await asyncpg.create_pool(
-                        self._url,
-                        min_size=0,
-                        max_size=_CONNECTIONS,
-                        timeout=_SECONDS,
-                        command_timeout=_SECONDS,
-                        # Works behind a transaction pooler too.
-                        statement_cache_size=0,
-                        server_settings={"application_name": "rowcast judge"},
-                    )
-            async with self._pool.acquire(timeout=_SECONDS) as connection:
+            async with self._pool.acquire() as connection:
                 return await self._ask(connection, stream, keys, claims)
 
     async def _ask(self, connection: Any, stream: Stream, keys: Sequence[str], claims: str) -> dict[int, str]:
@@ -87,11 +71,6 @@ class Judge:
                     raise
                 log.warning("a policy has failed, and that means no", stream=stream.name, error=str(error))
         return {}
-
-
-def _key(stream: Stream, record: str) -> str:
-    row = formats.members(record)
-    return formats.object_of({name: row[name] for name in stream.key}).decode()
 
 
 def _shown(entry: Entry, raw: formats.Members, stream: Stream, now: str | None) -> Entry | None:

@@ -98,7 +98,7 @@ async def test_a_policy_that_fails_means_no(servers: Servers) -> None:
 async def test_postgres_is_away(servers: Servers) -> None:
     """Where nobody can judge nothing is told: the stream ends, and says when to come back."""
     async with _listening(servers) as (bridge, gateway, stream):
-        gateway.hub._catch_up._judge._url = "postgresql://127.0.0.1:1/nowhere"
+        gateway.hub._catch_up._judge._pool._url = "postgresql://127.0.0.1:1/nowhere"
         await _do(bridge, STEPS[0])
         event = await stream.next()
         assert (event.name, event.data["reason"]) == ("reconnect", "unavailable")

@@ -181,8 +181,8 @@ async def test_a_channel_given_up_and_wanted_again_at_once() -> None:
         channels = ()
 
     # They stand for what is sent to and for the hub: only the order of what is asked matters here.
-    tail, connection = Tail("redis://127.0.0.1:1", Hub()), Connection()  # type: ignore[arg-type]
-    tasks = [asyncio.create_task(tail._command(connection)), asyncio.create_task(tail.listen(["a", "b"]))]  # type: ignore[arg-type]
+    tail, connection = Tail("redis://127.0.0.1:1", Hub()), Connection()  # type: ignore[arg-type]  # as few of its methods as are called
+    tasks = [asyncio.create_task(tail._command(connection)), asyncio.create_task(tail.listen(["a", "b"]))]  # type: ignore[arg-type]  # as few of its methods as are called
     await until(lambda: connection.sent == [("SUBSCRIBE", "a", "b")])
     for number, channel in enumerate((b"a", b"b"), 1):
         await tail._take([b"subscribe", channel, number])
