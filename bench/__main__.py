@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from bench import apart, bell, delay, edge, plot, process, stalled, step, storm, throughput
+from bench import alerts, apart, bell, delay, edge, owners, plot, process, stalled, step, storm, throughput
 from bench.process import BenchError
 from bench.report import Report
 from bench.scale import FULL, QUICK, Scale
@@ -33,6 +33,8 @@ class Section(StrEnum):
     stalled = "stalled"
     storm = "storm"
     step = "step"
+    owners = "owners"
+    alerts = "alerts"
 
 
 _LIBRARIES = ("uvicorn", "uvloop", "starlette", "sse-starlette", "redis", "hiredis", "asyncpg", "pyjwt")
@@ -45,6 +47,8 @@ _WORK: dict[Section, Callable[[Stack, Scale, Report], Awaitable[None]]] = {
     Section.stalled: stalled.run,
     Section.storm: storm.run,
     Section.step: step.run,
+    Section.owners: owners.run,
+    Section.alerts: alerts.run,
 }
 
 

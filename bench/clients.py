@@ -45,13 +45,18 @@ class Clients:
 
 
 @asynccontextmanager
-async def listening(stack: Stack, web: Web, clients: int, each: bool) -> AsyncIterator[Clients]:
-    """Opens streams and yields when all are ready; afterwards `arrivals` has every arrival, if `each` was wanted."""
+async def listening(
+    stack: Stack, web: Web, clients: int, each: bool, path: str = f"/streams/{booking.name}", numbered: str = "notes"
+) -> AsyncIterator[Clients]:
+    """Opens streams and yields when all are ready; afterwards `arrivals` has every arrival, if `each` was wanted.
+
+    The column `numbered` has a change's number.
+    """
     command = [sys.executable, "-m", "bench.receiver"]
     async with process.started(command, stack.environment(), stack.directory, stack.directory / "receiver.log", talks=True) as child:
         assert child.stdin is not None
         assert child.stdout is not None
-        config = {"port": web.port, "path": f"/streams/{booking.name}", "token": stack.token(), "clients": clients, "each": each}
+        config = {"port": web.port, "path": path, "token": stack.token(), "clients": clients, "each": each, "numbered": numbered}
         child.stdin.write(orjson.dumps(config) + b"\n")
         async with asyncio.timeout(20):
             if not (line := await child.stdout.readline()) or orjson.loads(line) != {"ready": clients}:

@@ -1,6 +1,7 @@
 """The client's side, a process of its own: opens streams, reads them off the socket, and says what arrived when.
 
-Reads one line of JSON from stdin: port, path, token, clients, each (whether every arrival is wanted). Says `{"ready": n}`, then
+Reads one line of JSON from stdin: port, path, token, clients, each (whether every arrival is wanted), numbered (the column that has
+a change's number). Says `{"ready": n}`, then
 four times a second how far it is, and when stdin ends, what arrived. Times are of the monotonic clock, which all processes share.
 """
 
@@ -20,10 +21,10 @@ _SAY_SECONDS = 0.25
 class Client(asyncio.Protocol):
     """One stream. Frames are counted, and only as much is read of them as is wanted."""
 
-    def __init__(self, number: int, request: bytes, each: bool) -> None:
+    def __init__(self, number: int, request: bytes, numbered: bytes | None) -> None:
         self._number = number
         self._request = request
-        self._each = each
+        self._numbered = numbered
         self._text = b""
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.events = 0
@@ -48,8 +49,8 @@ class Client(asyncio.Protocol):
         self.position = int(_between(last, b"id: ", b"\n").split(b"-")[1])
         if captured := _between(last, b'"commit_timestamp":"', b'"'):
             self.delays.append(today - datetime.fromisoformat(captured.decode()).timestamp())
-        if self._each:
-            self.arrivals += [(self._number, int(_between(frame, b'"notes":"', b'"') or -1), now) for frame in frames]
+        if self._numbered is not None:
+            self.arrivals += [(self._number, int(_between(frame, self._numbered, b'"') or -1), now) for frame in frames]
 
     def connection_lost(self, error: Exception | None) -> None:
         if not self.ready.done():
@@ -62,10 +63,11 @@ def _between(frame: bytes, before: bytes, after: bytes) -> bytes:
 
 async def _run(config: dict[str, Any], stdin: asyncio.StreamReader) -> None:
     request = f"GET {config['path']} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {config['token']}\r\n\r\n".encode()
+    numbered = f'"{config["numbered"]}":"'.encode() if config["each"] else None
     loop = asyncio.get_running_loop()
     clients: list[Client] = []
     for number in range(config["clients"]):
-        _, client = await loop.create_connection(partial(Client, number, request, config["each"]), "127.0.0.1", config["port"])
+        _, client = await loop.create_connection(partial(Client, number, request, numbered), "127.0.0.1", config["port"])
         clients.append(client)
     await asyncio.gather(*(client.ready for client in clients))
     _say({"ready": len(clients)})

@@ -25,7 +25,7 @@ from gateway import wire
 from gateway.bridge.listener import Connection, connect
 from gateway.embedded import Servers
 from gateway.migrator import Plan, migrate
-from streams.catalog import Catalog
+from streams.catalog import Catalog, load
 
 _ROOT = Path(__file__).parents[1]
 _MAX_EVENT_BYTES = 262_144
@@ -80,6 +80,15 @@ class Stack:
         """Hangs the bell up: always, armed or never."""
         await migrate(self.connection, Plan(Catalog([declaration.booking]), notify, _MAX_EVENT_BYTES))
 
+    @asynccontextmanager
+    async def examples(self) -> AsyncIterator[None]:
+        """Installs the tables of the examples and hangs their triggers up, and the bench's own again afterwards."""
+        await migrate(self.connection, Plan(load("streams"), "armed", _MAX_EVENT_BYTES), examples=True)
+        try:
+            yield
+        finally:
+            await self.hang("armed")
+
     def environment(self, **more: str) -> dict[str, str]:
         """Returns an environment in which nothing of Rowcast's is set but what the bench sets."""
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("ROWCAST_", "PG")) and k not in {"HOST", "PORT"}}
@@ -97,11 +106,11 @@ class Stack:
         return sign(shared_secret(self._secret), {"sub": str(user), "exp": int(time.time()) + 3600})
 
     @asynccontextmanager
-    async def bridge(self, notify: str) -> AsyncIterator[int]:
+    async def bridge(self, notify: str, **more: str) -> AsyncIterator[int]:
         """Runs a bridge, and yields its process id when it leads and has caught up."""
         log = self.directory / "bridge.log"
         command = [sys.executable, "-m", "gateway", "bridge"]
-        async with process.started(command, self.environment(ROWCAST_NOTIFY=notify), self.directory, log) as child:
+        async with process.started(command, self.environment(ROWCAST_NOTIFY=notify, **more), self.directory, log) as child:
             await self._until(self._led, child, log)
             await self._until(self.drained, child, log)
             yield child.pid

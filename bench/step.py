@@ -27,19 +27,21 @@ _UPDATE = "update public.bench_booking set notes = 'Ring ' || $3::int, updated_a
 async def run(stack: Stack, scale: Scale, report: Report) -> None:
     """Measures looks and steps without a bridge, then lets a very large transaction pass a real one."""
     async with connected(stack.database_url, "bench writer") as connection, Sequencer.open(stack.database_url) as sequencer:
-        await _empty(sequencer)
+        await empty(sequencer)
         pace = await _sizes(sequencer, connection, scale, report)
         await _old(stack, sequencer, connection, scale, report)
-        await _empty(sequencer)
+        await empty(sequencer)
         await _large(stack, connection, scale, report, pace)
 
 
-async def _empty(sequencer: Sequencer) -> None:
+async def empty(sequencer: Sequencer) -> None:
+    """Gives positions to all that waits."""
     while await sequencer.step():
         pass
 
 
-async def _timed(work: Callable[[], Awaitable[object]]) -> float:
+async def timed(work: Callable[[], Awaitable[object]]) -> float:
+    """Returns how many seconds something takes."""
     started = time.perf_counter()
     await work()
     return time.perf_counter() - started
@@ -47,7 +49,7 @@ async def _timed(work: Callable[[], Awaitable[object]]) -> float:
 
 async def _look(sequencer: Sequencer) -> float:
     """Returns the median time of an idle look."""
-    return median([await _timed(sequencer.step) for _ in range(_LOOKS)])
+    return median([await timed(sequencer.step) for _ in range(_LOOKS)])
 
 
 async def _sizes(sequencer: Sequencer, connection: Connection, scale: Scale, report: Report) -> float:
@@ -59,7 +61,7 @@ async def _sizes(sequencer: Sequencer, connection: Connection, scale: Scale, rep
         times = []
         for round in range(rounds):
             await connection.execute(_UPDATE, 0, size, round)
-            times.append(await _timed(sequencer.step))
+            times.append(await timed(sequencer.step))
         rows.append(("step", Figure.of(size, ","), milliseconds(median(times)), Figure.of(size / median(times), ",.0f")))
     report.table("Step: the sequencer alone, medians", ("what", "changes", "ms", "changes/s"), rows)
     return median(times) / ROWS
@@ -91,7 +93,7 @@ async def _old(stack: Stack, sequencer: Sequencer, connection: Connection, scale
             )
             rows.append((name, milliseconds(look), Figure.of(look / start, ".2f"), Figure.of(waiting / 1e6, ",.0f", " MB")))
             ratios.append(look / start)
-        await _empty(sequencer)
+        await empty(sequencer)
     report.table(f"Idle look after {scale.old_snapshot_changes:,} changes", ("with", "ms", "÷ before", "outbox"), rows)
     report.aim("idle look under an old snapshot ÷ before", f"≤ {AIM:.0f}", Figure.of(ratios[0], ".2f"), ratios[0] <= AIM)
 
@@ -100,14 +102,14 @@ async def _large(stack: Stack, connection: Connection, scale: Scale, report: Rep
     report.expect(3)
     report.say("how fast rows are written")
     probe = scale.large_transaction // 100
-    pace += await _timed(lambda: _insert(connection, 10 * ROWS, probe)) / probe
+    pace += await timed(lambda: _insert(connection, 10 * ROWS, probe)) / probe
     seconds = max(5.0, min(_LARGE_SECONDS, stack.seconds_left - _PUBLISH_SECONDS - _MARGIN_SECONDS))
     size = min(scale.large_transaction, int(seconds / pace) // 1000 * 1000)
     async with stack.bridge("armed") as bridge:
         memory = process.memory_mb(bridge)
         before = await stack.head()
         report.say(f"a transaction of {size:,} changes")
-        writing = await _timed(lambda: _insert(connection, 100 * ROWS, size))
+        writing = await timed(lambda: _insert(connection, 100 * ROWS, size))
         started = time.perf_counter()
 
         async def sequenced() -> bool:

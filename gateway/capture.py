@@ -15,20 +15,15 @@ from dataclasses import dataclass, field
 import orjson
 
 import sql
+from gateway.column import FIXED, Column, key_of, quoted, sizes
+from gateway.rows import Rows
 from streams.payload import Shape
 from streams.stream import Stream, Via
 
-_MEASURABLE = frozenset({"text", "varchar", "bpchar", "bytea"})
-"""Types whose full size `octet_length` reads without unpacking the value."""
-_FIXED = frozenset(
-    {"bool", "int2", "int4", "int8", "float4", "float8", "oid", "uuid", "date", "time", "timetz", "timestamp", "timestamptz", "interval"}
-)
 _OWNER_BYTES = 512
 _CHANNELS = ("v_new_channels", "v_old_channels")
 _OWNERS = 10_000
 """More owners of one row are a fault: its event would take Redis seconds."""
-_COMPRESSED = 8
-"""A packed value of another type counts as this many times its stored size."""
 _RENDERINGS = {
     "timezone = 'UTC'": frozenset({"timestamptz", "timetz"}),
     "intervalstyle = 'postgres'": frozenset({"interval"}),
@@ -43,27 +38,6 @@ _PLAIN = frozenset(
     | {"date", "time", "timestamp", "inet", "cidr", "macaddr", "bit", "varbit"}
 )
 """Types whose JSON is the same in any session. To a type that is neither here nor above, any setting may matter."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column's type by name, and whether it is one of Postgres' own."""
-
-    type: str
-    builtin: bool = True
-    virtual: bool = False
-    """Generated when it is read: a trigger does not see it."""
-    schema: str = "pg_catalog"
-
-    @property
-    def regtype(self) -> str:
-        """The type as a constant."""
-        return sql.literal(f"{sql.identifier(self.schema)}.{sql.identifier(self.type)}") + "::regtype"
-
-    @property
-    def element(self) -> str:
-        """The type of an array's elements, or the type itself."""
-        return self.type.removeprefix("_")
 
 
 @dataclass(frozen=True)
@@ -93,10 +67,11 @@ class Capture:
                     s,
                     self._views.index(s.columns),
                     [{"name": c, "type": self.columns[c].type} for c in s.columns],
-                    self._several(s),
-                    {"snapshot": self._snapshot(s), "visible": self._visible(s)},
+                    self.several(s),
+                    {"snapshot": rows.snapshot(), "visible": rows.visible()},
                 )
                 for s in self.streams
+                for rows in (Rows(s, self.columns, self.beside, self.max_bytes),)
             ]
         )
 
@@ -104,7 +79,7 @@ class Capture:
         """Returns the SQL that installs types, function and triggers."""
         key = self.streams[0].key
         views = range(1, len(self._views) + 1)
-        several = [number for number, stream in enumerate(self.streams, 1) if self._several(stream)]
+        several = [number for number, stream in enumerate(self.streams, 1) if self.several(stream)]
         common = {"shape": shape, "lane_bits": sql.LANE_BITS, "ring": sql.ring(self.notify), "relation": quoted(self.relation)}
         common |= {"settings": "".join(f" set {setting}" for setting, types in _RENDERINGS.items() if self._renders(types))}
         common |= {"broadcasts": ", ".join(f"{sql.literal(s.broadcast)}::text" for s in self.streams)}
@@ -119,8 +94,8 @@ class Capture:
             function_literal=sql.literal(function(self.relation)),
             new_stale=self._stale("new"),
             old_stale=self._stale("old"),
-            new_key=_key("new", key),
-            old_key=_key("old", key),
+            new_key=key_of("new", key),
+            old_key=key_of("old", key),
             new_views=", ".join(self._view("new", shape, number) for number in range(len(self._views))),
             old_views=", ".join(self._view("old", shape, number) for number in range(len(self._views))),
             new_channels=", ".join(self._channel("new", s) for s in self.streams),
@@ -138,13 +113,13 @@ class Capture:
                 owner_bytes=_OWNER_BYTES,
                 table=quoted(stream.owner.table),
                 table_key=sql.identifier(stream.owner.key),
-                table_key_type=_type(self.beside[stream.owner.table][stream.owner.key]),
+                table_key_type=self.beside[stream.owner.table][stream.owner.key].name,
                 owner=sql.identifier(stream.owner.owner),
                 column=sql.identifier(stream.owner.column),
-                column_type=_type(self.columns[stream.owner.column]),
+                column_type=self.columns[stream.owner.column].name,
                 broadcast=sql.literal(stream.broadcast),
                 stale=self._stale("r"),
-                key=_key("r", key),
+                key=key_of("r", key),
                 views=", ".join(self._view("r", shape, number) for number in range(len(self._views))),
             )
             for feed, stream in enumerate(self.streams, 1)
@@ -177,8 +152,9 @@ class Capture:
         understood = _PLAIN.union(*_RENDERINGS.values())
         return any(not column.builtin or column.element in types or column.element not in understood for column in used)
 
-    def _several(self, stream: Stream) -> bool:
-        return isinstance(stream.owner, str) and self.columns[stream.owner].type.startswith("_")
+    def several(self, stream: Stream) -> bool:
+        """Says whether a row may have several owners."""
+        return isinstance(stream.owner, str) and self.columns[stream.owner].several
 
     def _stale(self, row: str) -> str:
         read = dict.fromkeys(c for s in self.streams for c in needed(s))
@@ -187,9 +163,8 @@ class Capture:
     def _view(self, row: str, shape: int, number: int) -> str:
         columns = self._views[number]
         values = ", ".join(self._value(row, c) for c in columns)
-        sizes = " + ".join(filter(None, (self._size(row, c) for c in columns))) or "0"
         json = f"row_to_json(row({values})::rowcast.view_{shape}_{number})::text"
-        return f"case when {sizes} <= {self.max_bytes} then {json} end"
+        return f"case when {sizes(row, columns, self.columns)} <= {self.max_bytes} then {json} end"
 
     def _value(self, row: str, column: str) -> str:
         value = f"{row}.{sql.identifier(column)}"
@@ -204,78 +179,16 @@ class Capture:
                 # No channel begins like this: the sequencer puts one in its place.
                 reference = f"{row}.{sql.identifier(column)}::text"
                 return f"case when octet_length({reference}) <= {_OWNER_BYTES} then '?' || {reference} end"
-            case str(column) if self._several(stream):
+            case str(column) if self.several(stream):
                 owners, separator = f"{row}.{sql.identifier(column)}::text[]", sql.literal(sql.SEPARATOR)
                 return f"rowcast.owners({prefix}, {owners}, {separator}, {_OWNER_BYTES}, {_OWNERS})"
             case str(column):
                 owner = f"{row}.{sql.identifier(column)}"
                 channel = f"{prefix} || {owner}::text"
-                if self.columns[column].type in _FIXED:
+                if self.columns[column].type in FIXED:
                     return channel
                 # Nobody's subject is longer, and an index could not take it.
                 return f"case when octet_length({owner}::text) <= {_OWNER_BYTES} then {channel} end"
-
-    def _snapshot(self, stream: Stream) -> str:
-        """Returns the query for a stream's rows as JSON: $1 is whose, and from $2 on is what each column of `exact` is to be, or null."""
-        columns = ", ".join(f"t.{sql.identifier(c)}" for c in stream.columns)
-        sizes = " + ".join(filter(None, (self._size("t", c) for c in stream.columns))) or "0"
-        conditions = [self._whose(stream)] + [
-            f"(${number}::text is null or t.{sql.identifier(c)} = ${number}::text::{_type(self.columns[c])})"
-            for number, c in enumerate(stream.exact, 2)
-        ]
-        return (
-            f"select case when {sizes} <= {self.max_bytes} then (select row_to_json(r)::text from (select {columns}) r) else"
-            f" {_key('t', stream.key)} end from {quoted(self.relation)} t where {' and '.join(conditions)}"
-            f" order by {', '.join(f't.{sql.identifier(c)}' for c in stream.key)}"
-        )
-
-    def _visible(self, stream: Stream) -> str:
-        """Returns the query for the rows that a role sees of the keys in $1, as JSON: their numbers, from 1 on, and the rows as JSON."""
-        columns = ", ".join(f"t.{sql.identifier(c)}" for c in stream.columns)
-        same = " and ".join(f"t.{sql.identifier(c)} = (k.key::json ->> {sql.literal(c)})::{_type(self.columns[c])}" for c in stream.key)
-        return (
-            f"select k.number, (select row_to_json(r)::text from (select {columns}) r) as row"
-            f" from unnest($1::text[]) with ordinality k (key, number) join {quoted(self.relation)} t on {same}"
-        )
-
-    def _whose(self, stream: Stream) -> str:
-        match stream.owner:
-            case None:
-                return "$1::text is not null"
-            case Via() as via:
-                owner = _equals("o", via.owner, self.beside[via.table][via.owner])
-                return f"t.{sql.identifier(via.column)} in (select o.{sql.identifier(via.key)} from {quoted(via.table)} o where {owner})"
-            case str(column) if self._several(stream):
-                return f"$1::text = any(t.{sql.identifier(column)}::text[])"
-            case str(column):
-                return _equals("t", column, self.columns[column])
-
-    def _size(self, row: str, column: str) -> str | None:
-        value, type_name = f"{row}.{sql.identifier(column)}", self.columns[column].type
-        if type_name in _MEASURABLE:
-            return f"coalesce(octet_length({value}), 0)::bigint"
-        if type_name in _FIXED:
-            return None
-        return (
-            f"coalesce(pg_column_size({value})::bigint * case when pg_column_compression({value}) is null then 1 else {_COMPRESSED} end, 0)"
-        )
-
-
-_INDEXED = (
-    (("int2", "int4", "int8"), "^-?[0-9]{1,18}$", "int8"),
-    (("uuid",), "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", "uuid"),
-)
-"""Types of owners, the texts that are one, and the type to compare as: so that an index is used, and no text is an error."""
-
-
-def _equals(row: str, column: str, type: Column) -> str:
-    """Says that a column's text is $1, where it can be in a way that an index knows."""
-    value = f"{row}.{sql.identifier(column)}"
-    exactly = f"{value}::text = $1::text"
-    for types, pattern, cast in _INDEXED:
-        if type.type in types:
-            return f"{value} = case when $1::text ~ '{pattern}' then $1::text::pg_catalog.{cast} end and {exactly}"
-    return f"{value} = $1::text" if type.type in ("text", "varchar") else exactly
 
 
 def needed(stream: Stream) -> tuple[str, ...]:
@@ -285,12 +198,6 @@ def needed(stream: Stream) -> tuple[str, ...]:
             return stream.columns
         case Via(column=column) | str(column):
             return (*stream.columns, column)
-
-
-def quoted(relation: str) -> str:
-    """Quotes `schema.table` for SQL."""
-    schema, _, table = relation.partition(".")
-    return f"{sql.identifier(schema)}.{sql.identifier(table)}"
 
 
 def function(relation: str) -> str:
@@ -309,15 +216,3 @@ def drop_shape(shape: int, streams: str) -> str:
         for feed, each in enumerate(feeds, 1)
         if isinstance(each["owner"], dict)
     )
-
-
-def _type(column: Column) -> str:
-    return f"{sql.identifier(column.schema)}.{sql.identifier(column.type)}"
-
-
-def _key(row: str, key: tuple[str, ...]) -> str:
-    parts = []
-    for index, column in enumerate(key):
-        opening = ("," if index else "{") + orjson.dumps(column).decode() + ":"
-        parts += [sql.literal(opening), f"coalesce(to_json({row}.{sql.identifier(column)})::text, 'null')"]
-    return f"concat({', '.join(parts)}, '}}')"

@@ -5,7 +5,7 @@ import importlib.metadata
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -21,6 +21,7 @@ from gateway.bridge.listener import connect
 from gateway.migrator import Plan
 from gateway.settings import Settings, SettingsError, duration, read
 from streams.catalog import load
+from streams.stream import EVERY_TABLE, Stream, Via
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Server-Sent Events from Postgres.")
 out = Console(highlight=False, soft_wrap=True)
@@ -35,6 +36,8 @@ class Output(StrEnum):
 
 def main() -> None:
     """Runs the command line; what goes wrong is told as `failure` says."""
+    # As `python -m gateway` has it: a module of declarations that lies here is found.
+    sys.path.insert(0, "")
     with failure.told():
         raise SystemExit(app(args=sys.argv[1:] or ["--help"], standalone_mode=False) or 0)
 
@@ -159,9 +162,36 @@ def streams(as_sql: Annotated[bool, typer.Option("--sql", help="Print what migra
         sys.stdout.write(asyncio.run(_captures_sql(settings)))
         return
     for stream in catalog.values():
-        out.print(f"[bold]{stream.name}[/bold]  {stream.table}, for {' or '.join(sorted(stream.roles)) or 'any user'}")
-        out.print(f"    channel  {stream.channel}" + (f"  (owner: {stream.owner})" if stream.owner else ""), markup=False)
-        out.print(f"    columns  {', '.join(stream.columns)}", markup=False)
+        table = "every published table" if stream.table == EVERY_TABLE else stream.table
+        out.print(f"[bold]{stream.name}[/bold]  {table}, for {_whom(stream)}")
+        for what, said in _about(stream):
+            out.print(f"    {what:<8} {said}", markup=False)
+
+
+def _whom(stream: Stream) -> str:
+    if not stream.roles:
+        return "any user"
+    return " or ".join(sorted(stream.roles)) + (f"; for others where {stream.others}" if stream.others else "")
+
+
+def _about(stream: Stream) -> Iterator[tuple[str, str]]:
+    """Yields what is to be said of a stream, and how it is called."""
+    match stream.owner:
+        case None:
+            owner = ""
+        case Via() as via:
+            owner = f"  (owner: {via.owner} of the {via.table} whose {via.key} is {via.column})"
+        case str(column):
+            owner = f"  (owner: {column})"
+    yield "channel", stream.channel + owner
+    if stream.columns:
+        yield "columns", ", ".join(stream.columns)
+    if stream.filters:
+        yield "filters", ", ".join(f"{column} ({kind})" for column, kind in stream.filters.items())
+    events = dict.fromkeys(stream.event(operation) for operation in ("INSERT", "UPDATE", "DELETE"))
+    yield "events", f"{', '.join(events)}  (format: {stream.format})"
+    if stream.rls or stream.latest_only:
+        yield "besides", ", ".join(name for name, on in (("rls", stream.rls), ("latest_only", stream.latest_only)) if on)
 
 
 async def _captures_sql(settings: Settings) -> str:

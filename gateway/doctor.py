@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -11,11 +11,14 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+import sql
 from gateway.bridge.listener import Connection
+from gateway.capture import Capture, needed
+from gateway.column import quoted
 from gateway.migrator import MigrateError, Plan, captures, in_place, installed
 from gateway.settings import Settings, SettingsError
 from streams.catalog import load
-from streams.stream import DeclarationError
+from streams.stream import EVERY_TABLE, DeclarationError, Stream, Via
 
 _OLDEST_POSTGRES = 150000
 _OLDEST_REDIS = (7, 0)
@@ -168,3 +171,51 @@ async def _triggers(connection: Connection, settings: Settings) -> AsyncIterator
     assert faults is not None
     detail = f"{faults['faults']} changes of the last day could not be read" + (f": {faults['fault']}" if faults["fault"] else "")
     yield Finding("capture", not faults["faults"], detail, "run `rowcast migrate` after changing a published table", warning=True)
+    own = [(c, s) for c in wanted for s in c.streams if plan.catalog[s.name].table != EVERY_TABLE]
+    yield await _role(connection, settings.rls_role, own)
+    for capture, stream in own:
+        for finding in await _indexes(connection, capture, stream):
+            yield finding
+
+
+async def _role(connection: Connection, role: str, own: Sequence[tuple[Capture, Stream]]) -> Finding:
+    """Snapshots, and streams with `rls`, read as a role: can they?"""
+    what = f"row-level security as {role}"
+    # Only who asks for a snapshot needs it, unless a stream does.
+    warning = not any(stream.rls for _, stream in own)
+    rights = await connection.fetchrow(sql.statement("rls_role"), role)
+    if rights is None:
+        return Finding(what, False, "there is no such role, so there are no snapshots", "create it, or set ROWCAST_RLS_ROLE", warning)
+    if not rights["ours"]:
+        return Finding(what, False, "the user of DATABASE_URL may not become it", f"grant {role} to that user", warning)
+    if rights["past_policies"]:
+        return Finding(what, False, "no policy concerns it", "take SUPERUSER and BYPASSRLS from it, or set ROWCAST_RLS_ROLE", warning)
+    for capture, stream in own:
+        for table, columns in _read_for_snapshots(capture, stream):
+            found = await connection.fetchrow(sql.statement("unreadable"), role, quoted(table), columns)
+            assert found is not None
+            if found["columns"]:
+                detail = f"stream {stream.name}: it may not read {', '.join(found['columns'])} of {table}"
+                return Finding(what, False, detail, f"grant usage on the schema, and select on {table}, to {role}", warning)
+            if found["owned"]:
+                detail = f"{table} belongs to it, so no policy concerns it"
+                return Finding(what, False, detail, "alter table … force row level security, or give the table another owner", warning)
+    return Finding(what, True, "it may read what is published")
+
+
+def _read_for_snapshots(capture: Capture, stream: Stream) -> Iterator[tuple[str, list[str]]]:
+    yield capture.relation, list(needed(stream))
+    if isinstance(stream.owner, Via):
+        yield stream.owner.table, [stream.owner.key, stream.owner.owner]
+
+
+async def _indexes(connection: Connection, capture: Capture, stream: Stream) -> list[Finding]:
+    """Whose rows they are is asked at each snapshot, and of a `Via` whenever the other table's row changes hands."""
+    if stream.owner is None or capture.several(stream):
+        return []
+    column = stream.owner.column if isinstance(stream.owner, Via) else stream.owner
+    if await connection.fetchval(sql.statement("indexed"), quoted(capture.relation), column):
+        return [Finding(f"index on {capture.relation}", True, f"{column} has one, for stream {stream.name}")]
+    detail = f"{column} has none, so that the whole table is read for each snapshot of {stream.name}"
+    detail += " and for each change of owner" if isinstance(stream.owner, Via) else ""
+    return [Finding(f"index on {capture.relation}", False, detail, f"create index on {capture.relation} ({column})", warning=True)]

@@ -12,7 +12,8 @@ import asyncpg
 
 import sql
 from gateway.bridge.listener import Connection
-from gateway.capture import Capture, Column, drop_shape, function, needed, quoted
+from gateway.capture import Capture, drop_shape, function, needed
+from gateway.column import Column, quoted
 from gateway.settings import Settings
 from streams.catalog import Catalog
 from streams.filter import KINDS

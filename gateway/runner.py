@@ -5,6 +5,7 @@
 """
 
 import asyncio
+import math
 import os
 import secrets
 import signal
@@ -20,14 +21,16 @@ import uvloop
 from honcho.manager import Manager
 from rich.console import Console
 
+from auth.principal import Principal
 from auth.token import sign
 from gateway import address, datadir, embedded, migrator
 from gateway.bridge.listener import connect
-from gateway.migrator import Plan
-from gateway.settings import Settings
-from streams.catalog import load
+from gateway.migrator import MigrateError, Plan
+from gateway.settings import EXAMPLES, Settings
+from streams.catalog import Catalog, load
 
 _READY_SECONDS = 60.0
+_SHOWN = frozenset({"bookings", "services"})
 _DRAIN = "2s"
 """honcho kills after five seconds, and on a developer's machine nobody wants to wait."""
 
@@ -51,10 +54,28 @@ def run(settings: Settings, out: Console) -> int:
             servers = stack.enter_context(embedded.start(settings.data_dir, postgres=own_postgres, redis=not settings.redis_url))
             settings = address.complete(settings, servers)
         settings = _with_secret(settings)
-        demo = own_postgres and settings.demo
-        for line in asyncio.run(_migrate(settings, examples=own_postgres)):
+        # Who declares streams of their own has tables of their own.
+        examples = own_postgres and settings.streams == EXAMPLES
+        demo = examples and settings.demo
+        for line in _migrated(settings, examples, own_postgres, out):
             out.print(f"changed: {line}")
         return _supervise(settings, demo, out)
+
+
+def _migrated(settings: Settings, examples: bool, patient: bool, out: Console) -> list[str]:
+    """Migrates. Where the server runs only as long as we do, tables that are not there yet are waited for."""
+    told = ""
+    while True:
+        try:
+            return asyncio.run(_migrate(settings, examples))
+        except MigrateError as error:
+            if not patient:
+                raise
+            if str(error) != told:
+                told = str(error)
+                out.print(f"[yellow]waiting:[/yellow] {told}")
+                out.print('create what is missing from another terminal: eval "$(rowcast env)"; psql "$DATABASE_URL"', markup=False)
+        time.sleep(1)
 
 
 async def _migrate(settings: Settings, examples: bool) -> list[str]:
@@ -110,7 +131,17 @@ def _announce(settings: Settings, out: Console) -> None:
     out.print(f"\n[bold]Rowcast is ready[/bold] at {base}")
     if settings.jwt_secret:
         now = int(time.time())
-        token = sign(settings.key(), {"sub": "1", "role": "customer", "iat": now, "exp": now + 86400})
+        role, names = _shown(load(settings.streams))
+        token = sign(settings.key(), {"sub": "1", "role": role, "iat": now, "exp": now + 86400})
         out.print("Paste this into another terminal:\n")
-        sys.stdout.write(f"curl -N -H 'Authorization: Bearer {token}' {base}/streams/bookings,services\n\n")
+        sys.stdout.write(f"curl -N -H 'Authorization: Bearer {token}' {base}/streams/{','.join(names)}\n\n")
         sys.stdout.flush()
+
+
+def _shown(catalog: Catalog) -> tuple[str, list[str]]:
+    """Returns a role, and the streams to show it: bookings and services of the examples, else the first of one's own."""
+    if all(name in catalog for name in _SHOWN):
+        return "customer", sorted(_SHOWN)
+    role = min(next(iter(catalog.values())).roles, default="customer")
+    somebody = Principal("1", frozenset({role}), "1", math.inf)
+    return role, [stream.name for stream in catalog.values() if stream.open_to(somebody)][:2]

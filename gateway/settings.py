@@ -11,6 +11,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from auth.key import Key, KeyConfigError, public_key, shared_secret
 from auth.token import Verifier
 
+EXAMPLES = "streams"
+"""The declarations that come with Rowcast."""
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -56,7 +58,7 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, validation_alias=_plain("PORT"))
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", validation_alias=_plain("LOG_LEVEL"))
 
-    streams: str = "streams"
+    streams: str = EXAMPLES
     notify: Literal["armed", "always", "never"] = "armed"
     jwt_secret: str | None = Field(None, repr=False)
     jwt_public_key: str | None = None

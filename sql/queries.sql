@@ -133,3 +133,23 @@ join rowcast.epoch e on e.epoch = h.epoch cross join rowcast.cluster() c;
 -- name: adopt_timeline
 -- purpose: a failover that has lost nothing goes on in the same epoch
 update rowcast.epoch set timeline = (select timeline from rowcast.cluster()) where epoch = $1;
+
+-- name: rls_role
+-- purpose: can this user become the role that row-level security judges, and is it one that policies concern?
+select r.rolsuper or r.rolbypassrls as past_policies, pg_has_role(current_user, r.oid, 'MEMBER') as ours
+from pg_roles r where r.rolname = $1;
+
+-- name: unreadable
+-- purpose: which of these columns of a table may a role not read? And does the table belong to the role?
+select
+    (select coalesce(array_agg(c), '{}') from unnest($3::text[]) c
+     where not (has_schema_privilege($1, t.relnamespace, 'USAGE') and has_column_privilege($1, t.oid, c, 'SELECT'))) as columns,
+    pg_has_role($1, t.relowner, 'MEMBER') and not t.relforcerowsecurity as owned
+from pg_class t where t.oid = $2::text::regclass;
+
+-- name: indexed
+-- purpose: has a table an index that begins with this column?
+select exists (
+    select from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
+    where i.indrelid = $1::text::regclass and a.attname = $2 and i.indisvalid and i.indpred is null
+);

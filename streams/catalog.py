@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from types import ModuleType
 
 from streams.stream import EVERY_TABLE, DeclarationError, Stream
@@ -14,6 +15,8 @@ class Catalog(Mapping[str, Stream]):
     def __init__(self, streams: Iterable[Stream]) -> None:
         self._streams: dict[str, Stream] = {}
         broadcasts: dict[str, str] = {}
+        streams = list(streams)
+        keys = {stream.table: stream.key for stream in streams if stream.table != EVERY_TABLE}
         for stream in sorted(streams, key=lambda each: each.name):
             if stream.name in self._streams:
                 raise DeclarationError(f"stream {stream.name} is declared twice")
@@ -24,7 +27,7 @@ class Catalog(Mapping[str, Stream]):
             for broadcast, name in broadcasts.items():
                 if f"{stream.broadcast}-".startswith(f"{broadcast}-") or f"{broadcast}-".startswith(f"{stream.broadcast}-"):
                     raise DeclarationError(f"streams {name} and {stream.name}: channel {broadcast} and {stream.broadcast} overlap")
-            self._streams[stream.name] = stream
+            self._streams[stream.name] = replace(stream, keys=keys) if stream.table == EVERY_TABLE else stream
             broadcasts[stream.broadcast] = stream.name
 
     def __getitem__(self, name: str) -> Stream:

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from streams.stream import Stream
+from streams.stream import EVERY_TABLE, Stream
 
 Members = Mapping[str, str]
 """A JSON object's members, each value as its text."""
@@ -115,11 +115,16 @@ def diff(raw: Members, stream: Stream) -> bytes:
     new = members(raw["record"]) if kind != "DELETE" else {}
     old = members(raw["old_record"]) if kind != "INSERT" else {}
     now = new or old
-    for name in stream.key:
+    key = stream.key
+    if stream.table == EVERY_TABLE:
+        # Nothing else says whose row it is.
+        told |= {"schema": raw["schema"], "table": raw["table"]}
+        key = stream.keys.get(f"{json.loads(raw['schema'])}.{json.loads(raw['table'])}", key)
+    for name in key:
         if name in now:
             told[f"{stream.noun}_{name}" if stream.noun else name] = now[name]
     if kind == "INSERT":
-        told |= {name: now[name] for name in stream.announced or now if name in now and name not in stream.key}
+        told |= {name: now[name] for name in stream.announced or now if name in now and name not in key}
         told["created_at"] = now.get("created_at", raw["commit_timestamp"])
         told |= {name: _utc(told[name]) for name in ("created_at", "updated_at") if name in told}
     elif kind == "UPDATE":
@@ -142,12 +147,19 @@ def supabase(raw: Members, stream: Stream) -> bytes:
     return object_of(told | _flags(raw))
 
 
-def cloud_event(raw: Members, stream: Stream, identity: str) -> bytes:
+def cloud_event(raw: Members, stream: Stream, identity: str, time: str) -> bytes:
     """CloudEvents 1.0, structured JSON: `data` is raw's (https://github.com/cloudevents/spec, JSON format §3)."""
     told = {"specversion": '"1.0"', "id": _text(identity), "source": _text(f"/streams/{stream.name}")}
-    told |= {"type": _text(f"rowcast.{stream.name}.{json.loads(raw['type']).lower()}"), "time": raw["commit_timestamp"]}
+    told |= {"type": _text(f"rowcast.{stream.name}.{json.loads(raw['type']).lower()}"), "time": time}
     told |= {"datacontenttype": '"application/json"', "version": raw["version"], "data": object_of(raw).decode()}
     return object_of(told)
+
+
+def status(format: str, stream: Stream, component: str, up: bool, since: str, identity: str) -> bytes:
+    """A component that has gone down or come up: what it is in a format, of which only `cloudevents` and the name of `type` differ."""
+    kind = "eventType" if format == "supabase" else "type"
+    told = {"version": "1", kind: '"STATUS"', "component": _text(component), "status": '"up"' if up else '"down"', "since": _text(since)}
+    return cloud_event(told, stream, identity, told["since"]) if format == "cloudevents" else object_of(told)
 
 
 _FORMATS: Mapping[str, Callable[[Members, Stream], bytes]] = {"diff": diff, "supabase": supabase}
@@ -158,7 +170,7 @@ def render(format: str, data: bytes, stream: Stream, identity: str) -> bytes:
     if format == "raw":
         return data
     raw = members(data.decode())
-    return cloud_event(raw, stream, identity) if format == "cloudevents" else _FORMATS[format](raw, stream)
+    return cloud_event(raw, stream, identity, raw["commit_timestamp"]) if format == "cloudevents" else _FORMATS[format](raw, stream)
 
 
 def _flags(raw: Members) -> dict[str, str]:

@@ -35,6 +35,7 @@ _FORBIDDEN = frozenset({"error", "open", "close", "end", "message"}) | _CONTROL
 
 
 EVERY_TABLE = "*"
+COMPONENTS = ("bridge", "redis", "postgres")
 FORMATS = frozenset({"raw", "diff", "supabase", "cloudevents"})
 _OPERATIONS = frozenset({"INSERT", "UPDATE", "DELETE"})
 
@@ -67,6 +68,9 @@ class Stream:
     `announced` are the columns that are told of a new one, all if none are named.
     `latest_only` allows that several changes of one row, where they leave together, leave as one.
     `rls` lets Postgres' row-level security judge each delivery besides.
+    `components` are those of `bridge`, `redis` and `postgres` whose going down and coming up it tells, each with whether to anybody
+    or only to those with one of the roles.
+    `keys` is the catalog's to fill in: of a stream of every table the key of each.
     Raises DeclarationError, naming the field.
     """
 
@@ -85,6 +89,8 @@ class Stream:
     announced: tuple[str, ...] = ()
     latest_only: bool = False
     rls: bool = False
+    components: Mapping[str, bool] = field(default_factory=dict)
+    keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     broadcast: str = field(init=False)
     claim: str | None = field(init=False)
     limit: Filter | None = field(init=False)
@@ -139,6 +145,8 @@ class Stream:
             )
         if self.format not in FORMATS:
             raise DeclarationError(f"stream {self.name}: format {self.format!r} is none of {', '.join(sorted(FORMATS))}")
+        if unknown := sorted(set(self.components) - set(COMPONENTS)):
+            raise DeclarationError(f"stream {self.name}: components names {', '.join(unknown)}, and not {', '.join(COMPONENTS)}")
 
     def _limit(self) -> Filter | None:
         if not self.others:
@@ -180,6 +188,11 @@ class Stream:
     def limit_of(self, owner: Owner) -> Filter | None:
         """Returns what somebody may see no more than, whatever they ask for; None for all of it."""
         return None if self.roles & owner.roles else self.limit
+
+    def components_for(self, owner: Owner) -> frozenset[str]:
+        """Returns the components of whose state somebody is told."""
+        knows_all = not self.roles or bool(self.roles & owner.roles)
+        return frozenset(component for component, public in self.components.items() if knows_all or public)
 
     def channels(self, owner: Owner) -> tuple[str, ...]:
         """Returns the channels that carry this stream to this owner: their own, and the one for what concerns all."""

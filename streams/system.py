@@ -1,4 +1,4 @@
-"""What concerns the whole system: notices for admins, and where they are public for all; and for admins every change there is."""
+"""What concerns the whole system: notices, the components' state, and every change there is, for admins; for all what is public."""
 
 from streams.stream import EVERY_TABLE, Stream
 
@@ -10,6 +10,7 @@ system = Stream(
     roles=frozenset({"admin"}),
     others="public=is.true",
     filters={"id": "numeric", "severity": "text", "public": "bool"},
+    components={"bridge": False, "redis": False, "postgres": False},
 )
 
 changes = Stream(

@@ -4,6 +4,7 @@
 - The bounds come from the snapshot of the entries, so a segment that is dropped meanwhile is noticed and never a hole.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from streams.payload import Change, Shape, deliveries
 
 _BYTES = 256_000
 _TIMEOUT_SECONDS = 10.0
+_PING_SECONDS = 2.0
 
 
 class ArchiveUnavailable(Exception):
@@ -51,6 +53,15 @@ class Archive:
 
     async def close(self) -> None:
         await self._pool.close()
+
+    async def alive(self) -> bool:
+        """Says whether Postgres answers."""
+        try:
+            async with asyncio.timeout(_PING_SECONDS), self._pool.acquire() as connection:
+                await connection.fetchval("select 1")
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError):
+            return False
+        return True
 
     async def bounds(self) -> Bounds:
         """Raises ArchiveUnavailable."""

@@ -63,6 +63,10 @@ class Backlog:
         bounds = await self._bounds.ask(None)
         return Head(bounds.epoch, max(bounds.earliest - 1, bounds.after_position))
 
+    async def archive_alive(self) -> bool:
+        """Says whether Postgres answers."""
+        return await self._archive.alive()
+
     async def _from_archive(self, channels: Sequence[str], epoch: str, after: int, limit: int, alone: bool) -> Page:
         replay = (tuple(channels), after, limit)
         page = (await self._replay([replay]))[0] if alone else await self._replays.ask(replay)

@@ -20,13 +20,12 @@ from gateway.fanout.judge import Judge
 from gateway.fanout.meter import Meter
 from gateway.fanout.page import Page
 from gateway.fanout.roster import Roster
+from gateway.fanout.rows import send_rows
 from gateway.fanout.snapshot import Snapshots, SnapshotUnavailable
 from gateway.fanout.subscriber import State, Subscriber
 from gateway.fanout.ticker import iso
 
 _JOIN_SECONDS = 10.0
-_SNAPSHOT_SECONDS = 120.0
-"""How long a reader may take for its rows: others wait for its place, and Postgres keeps a transaction open."""
 
 log = structlog.get_logger()
 
@@ -216,29 +215,6 @@ class CatchUp:
         subscriber.leave_to_log()
         await self._bring_up(subscriber)
 
-    async def _send_snapshot(self, subscriber: Subscriber) -> None:
-        """Sends the rows of each stream, page by page at the reader's pace; the last page has the id from which the log goes on."""
-        async with self._snapshots.open(subscriber.looks, subscriber.principal.claims) as reading, asyncio.timeout(_SNAPSHOT_SECONDS):
-            last = len(subscriber.looks) - 1
-            for number, look in enumerate(subscriber.looks):
-                rows: Sequence[str] = ()
-                async for page in reading.pages(look, subscriber.principal):
-                    if rows:
-                        subscriber.write(frame.snapshot(frame.NOWHERE, look.stream.name, rows, False))
-                        await subscriber.sink.drained()
-                        # Whoever takes one page after the other is not slow, however full the next one makes their connection.
-                        subscriber.full_since = 0.0
-                        if subscriber.state is State.ENDED:
-                            return
-                    rows = page
-                if number == last:
-                    subscriber.snapshot_due = False
-                    subscriber.start(reading.cursor)
-                    subscriber.seen = reading.seen
-                subscriber.write(frame.snapshot(subscriber.cursor, look.stream.name, rows, True))
-        self._roster.joined[subscriber] = time.monotonic()
-        self._meter.snapshot()
-
     async def _first_page(self, subscriber: Subscriber, wanted: Cursor | None, fault: str) -> tuple[Page, bytes]:
         """Returns what a subscriber begins with, and a `ready` that is to be written before it, if that is not written yet."""
         subscriber.begin_page()
@@ -299,10 +275,13 @@ class CatchUp:
                 return
             if subscriber.snapshot_due:
                 try:
-                    await self._send_snapshot(subscriber)
+                    await send_rows(subscriber, self._snapshots)
                 except TimeoutError:
                     self._end(subscriber, "slow")
                     return
+                if not subscriber.snapshot_due:
+                    self._roster.joined[subscriber] = time.monotonic()
+                    self._meter.snapshot()
                 continue
             subscriber.begin_page()
             page = await self._page(subscriber)

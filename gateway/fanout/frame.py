@@ -16,7 +16,7 @@ import orjson
 
 from gateway.fanout.look import Form
 from gateway.wire import Entry
-from streams.format import render
+from streams import format as formats
 from streams.payload import RESET
 
 HEARTBEAT = b":\n"
@@ -63,7 +63,7 @@ def encode(entry: Entry, form: Form, more: bool = False) -> bytes:
 def _encode(entry: Entry, form: Form, identity: str) -> bytes:
     if entry.kind == RESET:
         return wrap(_frame(identity, RESET, entry.data), form.chunked)
-    data = render(form.format, entry.data, form.stream, identity)
+    data = formats.render(form.format, entry.data, form.stream, identity)
     return wrap(_frame(identity, form.stream.event(entry.kind), data), form.chunked)
 
 
@@ -81,6 +81,13 @@ def snapshot(cursor: Cursor, stream: str, rows: Sequence[str], done: bool) -> by
     """Returns the frame of a snapshot's page: rows are JSON."""
     data = b'{"stream":%b,"rows":[%b],"done":%b}' % (orjson.dumps(stream), ",".join(rows).encode(), b"true" if done else b"false")
     return _frame(str(cursor), "snapshot", data)
+
+
+def status(cursor: Cursor, form: Form, component: str, up: bool, since: str) -> bytes:
+    """Returns the frame of a stream that tells of a component; the cursor stays where it is."""
+    # Of its own, for a CloudEvent's id is no other event's.
+    identity = f"{cursor}-{component}-{since}"
+    return _frame(str(cursor), form.stream.name, formats.status(form.format, form.stream, component, up, since, identity))
 
 
 def reset(data: bytes) -> bytes:

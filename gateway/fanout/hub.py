@@ -17,6 +17,7 @@ import structlog
 from gateway.fanout.backlog import Backlog, BacklogUnavailable
 from gateway.fanout.catchup import CatchUp
 from gateway.fanout.channel import Channel
+from gateway.fanout.components import Components
 from gateway.fanout.frame import Cursor
 from gateway.fanout.judge import Judge
 from gateway.fanout.meter import Meter
@@ -63,6 +64,7 @@ class Hub:
         self._catch_up = CatchUp(self.roster, self.tail, backlog, snapshots, judge, meter, self.end, heartbeat_seconds)
         self._repair = Repair(self.roster, backlog, meter, self._catch_up, self._accept, self.flush)
         self._pending: list[Channel] = []
+        self.components = Components(self.roster, meter, lambda: self.tail.connected, lambda: self.last_beat_at, backlog.archive_alive)
 
     @property
     def channels(self) -> Collection[str]:
@@ -73,6 +75,7 @@ class Hub:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.tail.run())
             group.create_task(self._ticker.run())
+            group.create_task(self.components.run())
 
     # Coming and going
 

@@ -46,12 +46,21 @@ class Meter:
             self._endings.labels(reason)
         self._repairs = Counter("rowcast_repairs", "Times the tail may have missed something and read the log", registry=self.registry)
         self._refusals = Counter("rowcast_refusals", "Requests refused, by status", ["status"], registry=self.registry)
+        self._components = Gauge(
+            "rowcast_component_up",
+            "Whether bridge, redis, postgres are up, as this process sees them",
+            ["component"],
+            registry=self.registry,
+        )
         self.lag_positions = Gauge(
             "rowcast_bridge_lag_positions", "Positions in Postgres that Redis does not have yet", registry=self.registry
         )
         self.lag_seconds = Gauge(
             "rowcast_bridge_lag_seconds", "Age of the oldest such position, or of the bridge's silence", registry=self.registry
         )
+
+    def component(self, name: str, up: bool) -> None:
+        self._components.labels(name).set(up)
 
     def connected(self, subscriber: Subscriber) -> None:
         self._connections.inc()

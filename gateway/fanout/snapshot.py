@@ -10,11 +10,13 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 import asyncpg
 import orjson
 
 import sql
+from auth.principal import Principal
 from gateway.fanout.frame import Cursor
 from gateway.fanout.look import Look
 from streams.stream import Owner
@@ -88,17 +90,19 @@ class Reading:
 
 
 class Snapshots:
-    """Opens them, `_AT_ONCE` at a time. `role` is whom row-level security judges."""
+    """Opens them, `_AT_ONCE` at a time, and of one user one at a time. `role` is whom row-level security judges."""
 
     def __init__(self, database_url: str, role: str) -> None:
         self._url = database_url
         self._role = role
         self._free = asyncio.Semaphore(_AT_ONCE)
+        # Else one who reads slowly on several connections has all places.
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
-    async def open(self, looks: Sequence[Look], claims: str) -> AsyncIterator[Reading]:
-        """Begins a transaction for the streams of these looks. Raises SnapshotUnavailable."""
-        async with self._free:
+    async def open(self, looks: Sequence[Look], principal: Principal) -> AsyncIterator[Reading]:
+        """Begins a transaction for the streams of these looks, for somebody whose claims are kept. Raises SnapshotUnavailable."""
+        async with self._turns.setdefault(principal.user_id, asyncio.Lock()), self._free:
             with postgres():
                 connection = await asyncpg.connect(
                     self._url,
@@ -115,7 +119,7 @@ class Snapshots:
                     queries: dict[str, str] = {}
                     for table in {look.stream.table for look in looks}:
                         queries |= await stream_queries(connection, table, "snapshot")
-                    await connection.execute(sql.statement("become"), self._role, claims)
+                    await connection.execute(sql.statement("become"), self._role, principal.claims)
                 if head is None or any(look.stream.name not in queries for look in looks):
                     raise SnapshotUnavailable("the streams are not installed")
                 yield Reading(connection, Cursor(head["epoch"], head["position"]), Seen.parse(head["seen"]), queries)

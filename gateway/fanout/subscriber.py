@@ -89,6 +89,7 @@ class Subscriber:
         "snapshots",
         "state",
         "through",
+        "told_down",
         "warned",
     )
 
@@ -117,6 +118,7 @@ class Subscriber:
         self.full_since = 0.0
         self.checkpoint_at = self.connected_at
         self.warned = False
+        self.told_down: frozenset[str] = frozenset()
         self._skip: Cursor | None = None
         self._buffer: list[Entry] = []
         self._overflown = False

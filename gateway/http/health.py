@@ -25,6 +25,7 @@ async def readyz(request: Request) -> Response:
         "web": "draining" if hub.draining else "up",
         "redis": "up" if redis_up else "down",
         "bridge": "up" if silence is not None and silence < _BRIDGE_SILENT_SECONDS else "silent",
+        "postgres": "down" if "postgres" in hub.components.down else "up",
     }
     ready = redis_up and not hub.draining
     return JSONResponse({"status": "ready" if ready else "not ready", "components": components}, 200 if ready else 503)

@@ -25,6 +25,7 @@ NO_REDIS = f"redis://:{PASSWORD}@127.0.0.1:1"
 BROKEN = {
     "broken.py": "def broken(:",
     "failing.py": "1 / 0",
+    "shop.py": "from streams.stream import Stream\nx = Stream('orders', 'public.orders', ('id',), 'orders-changes')\n",
     "wrong.py": "from streams.stream import Stream\nx = Stream('x', 'x', (), 'x')\n",
 }
 
@@ -97,7 +98,6 @@ for line in sys.stdin:
         os.chdir(case["cwd"])
         os.environ.clear()
         os.environ.update(case["env"])
-        sys.path.append(case["cwd"])
         sys.argv = ["rowcast", *case["args"]]
         for number, name in ((1, "out"), (2, "err")):
             os.dup2(os.open(case[name], os.O_CREAT | os.O_WRONLY | os.O_TRUNC), number)
@@ -167,6 +167,16 @@ def test_streams_are_listed(forked: Rowcast) -> None:
     assert (outcome.returncode, outcome.stderr) == (0, "")
     for what in ("bookings", "public.bookings", "customer_id", "provider-bookings", "provider_id", "services", "any user", "notes"):
         assert what in outcome.stdout
+    for what in ("every published table", "status (text)", "admin; for others where public=is.true", "property-deleted  (format: diff)"):
+        assert what in outcome.stdout
+    assert "owner: customer_id of the public.bookings whose id is booking_id" in outcome.stdout
+
+
+def test_own_streams_are_found_where_one_is(forked: Rowcast) -> None:
+    """A module of declarations in the directory in which `rowcast` is called needs no PYTHONPATH."""
+    outcome = forked("streams", env=environment(ROWCAST_STREAMS="shop"))
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    assert "orders" in outcome.stdout
 
 
 def test_migrate(forked: Rowcast, bare: Servers) -> None:
@@ -206,6 +216,49 @@ def test_doctor_finds_nothing(forked: Rowcast, servers: Servers) -> None:
     assert "bad" not in outcome.stdout
 
 
+OPINIONS = {
+    "no role": ("", {"ROWCAST_RLS_ROLE": "nonesuch"}, "row-level security as nonesuch", "ROWCAST_RLS_ROLE"),
+    "role past policies": ("", {"ROWCAST_RLS_ROLE": "postgres"}, "no policy concerns it", "BYPASSRLS"),
+    "column unreadable": ("revoke select on payments from authenticated", {}, "public.payments", "grant"),
+    "owner's column unreadable": (
+        "revoke select on bookings from authenticated;"
+        "grant select (id, provider_id, service_id, booking_date, start_time, end_time, status, notes, created_at, updated_at)"
+        " on bookings to authenticated",
+        {},
+        "customer_id of public.bookings",
+        "grant",
+    ),
+    "table is the role's": (
+        "grant create on schema public to authenticated; alter table services owner to authenticated, no force row level security",
+        {},
+        "belongs to it",
+        "force row level security",
+    ),
+    "no index for a Via": (
+        "drop index payments_booking_id_idx",
+        {},
+        "each change of owner",
+        "create index on public.payments (booking_id)",
+    ),
+    "no index of an owner": ("drop index notifications_user_id_idx", {}, "notifications", "create index on public.notifications (user_id)"),
+}
+
+
+@pytest.mark.parametrize("name", OPINIONS)
+async def test_doctor_warns(forked: Rowcast, patient: Servers, name: str) -> None:
+    """What only snapshots suffer from is a warning with how to mend it, and the exit code stays 0."""
+    statement, env, what, mend = OPINIONS[name]
+    if statement:
+        connection = await patient.connect()
+        await connection.execute(statement)
+        await connection.close()
+    outcome = forked("doctor", env=environment(patient, **env))
+    assert (outcome.returncode, outcome.stderr) == (0, ""), outcome.stdout
+    (line,) = [line for line in outcome.stdout.splitlines() if line.startswith("warn")]
+    assert what in line
+    assert mend in line.partition("→")[2]
+
+
 DAMAGES = {
     "disabled trigger": ('alter table bookings disable trigger "00_rowcast_capture"', {}, "trigger on public.bookings", "rowcast migrate"),
     "no schema": ("drop schema rowcast cascade", {}, "schema", "rowcast migrate"),
@@ -229,7 +282,7 @@ def whole(run_servers: Servers) -> Iterator[Servers]:
 @pytest.fixture
 def patient(request: pytest.FixtureRequest, name: str) -> Servers:
     """A database of the test's own, where it does something to it."""
-    servers: Servers = request.getfixturevalue("servers" if DAMAGES[name][0] else "whole")
+    servers: Servers = request.getfixturevalue("servers" if (DAMAGES | OPINIONS)[name][0] else "whole")
     return servers
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.capture import Capture, Column, function, quoted
+from gateway.capture import Capture, function
+from gateway.column import Column, quoted
 from streams.catalog import load
 from streams.stream import Stream, Via
 

@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.bookings import bookings
-from streams.format import latest, members, render
+from streams.catalog import Catalog
+from streams.format import latest, members, render, status
 from streams.payload import Change, Feed, Shape, deliveries
 from streams.properties import properties
 from streams.stream import Stream
+from streams.system import system
 
 WHEN = datetime(2023, 2, 1, tzinfo=UTC)
 ID = "123e4567-e89b-12d3-a456-426614174000"
@@ -115,6 +117,38 @@ def test_diff_without_names_of_its_own() -> None:
         found = told("diff", change, plain)
         assert (found["type"], found["id"]) == (kind, ID)
     assert told("diff", INSERT, plain)["status"] == "pending"
+
+
+def test_diff_of_every_table() -> None:
+    """Nothing but `schema` and `table` tells whose row it is; the key is that table's."""
+    pairs = Stream(name="pairs", table="public.pairs", columns=("a", "b", "c"), key=("b", "a"), channel="pairs")
+    every = Catalog([pairs, properties, Stream(name="changes", table="*", columns=(), channel="changes", roles=frozenset({"admin"}))])[
+        "changes"
+    ]
+    of_pairs = Shape("public", "pairs", (Feed("changes", "changes", 0, b"[]"),))
+    row = {"a": 1, "b": 2, "c": 3}
+    change = replace(
+        UPDATE, key='{"a":1}', new=[json.dumps(row | {"c": 4})], old=[json.dumps(row)], new_channels=["changes"], old_channels=["changes"]
+    )
+    (delivery,) = deliveries(change, of_pairs)
+    assert json.loads(render("diff", delivery.data, every, "k3f9-7")) == {
+        "version": 1, "type": "UPDATE", "schema": "public", "table": "pairs", "b": 2, "a": 1,
+        "changes": {"c": {"old": 3, "new": 4}}, "updated_at": "2023-02-01T00:00:00Z",
+    }  # fmt: skip
+    assert told("diff", INSERT, every)["id"] == ID
+
+
+@pytest.mark.parametrize("format", ["raw", "diff", "supabase", "cloudevents"])
+def test_status(format: str) -> None:
+    """A component's state in each format: the same, in the format's own dress."""
+    since = "2026-05-04T13:31:37Z"
+    data = json.loads(status(format, system, "redis", False, since, "k3f9-7-redis"))
+    assert data["version"] == 1
+    inner = data["data"] if format == "cloudevents" else data
+    assert inner["eventType" if format == "supabase" else "type"] == "STATUS"
+    assert {name: inner[name] for name in ("component", "status", "since")} == {"component": "redis", "status": "down", "since": since}
+    if format == "cloudevents":
+        assert (data["id"], data["type"], data["time"]) == ("k3f9-7-redis", "rowcast.system.status", since)
 
 
 def test_supabase() -> None:

@@ -56,6 +56,7 @@ def declared(**changes: Any) -> Stream:
         ({"key": ("id", "id")}, "key"),
         ({"key": ("uuid",)}, "uuid"),
         ({"columns": ("buyer", "total")}, "key id"),
+        ({"components": {"disk": True}}, "disk"),
     ],
 )
 def test_wrong_declarations_are_refused(changes: dict[str, Any], named: str) -> None:

@@ -6,7 +6,7 @@ import asyncpg
 import orjson
 import pytest
 
-from gateway.fanout import catchup, roster, snapshot
+from gateway.fanout import roster, snapshot
 from gateway.fanout.archive import Archive, ArchiveUnavailable
 from gateway.fanout.snapshot import Seen
 from tests.gateway.fanout.manual import Manual, manual
@@ -17,14 +17,14 @@ from tests.support.servers import Servers
 pytestmark = [pytest.mark.usefixtures("way_out"), pytest.mark.one_way]
 
 
-async def _open(gateway: Web, path: str, sub: int = 1, role: str = "customer", since: str | None = None) -> sse.Stream:
+async def open_snapshot(gateway: Web, path: str, sub: int = 1, role: str = "customer", since: str | None = None) -> sse.Stream:
     headers = {"Authorization": f"Bearer {token(sub, role)}"} | ({"Last-Event-ID": since} if since else {})
     stream = await gateway.request(f"/streams/{path}", headers)
     assert stream.status == 200, stream.body
     return stream
 
 
-async def _snapshot(stream: sse.Stream, streams: int = 1) -> tuple[dict[str, list[Any]], list[sse.Event]]:
+async def read_snapshot(stream: sse.Stream, streams: int = 1) -> tuple[dict[str, list[Any]], list[sse.Event]]:
     """Returns the rows by stream, and the pages, the last of which has an id to go on from."""
     rows: dict[str, list[Any]] = {}
     pages: list[sse.Event] = []
@@ -46,10 +46,10 @@ async def test_rows_then_what_comes_after(servers: Servers, monkeypatch: pytest.
     monkeypatch.setattr(snapshot, "PAGE_ROWS", 1)
     async with manual(servers) as bridge, web(servers) as gateway:
         await bridge.change(3)
-        stream = await _open(gateway, "bookings?snapshot=1")
+        stream = await open_snapshot(gateway, "bookings?snapshot=1")
         ready = await stream.next()
         assert (ready.name, ready.data["status"], ready.id) == ("ready", "fresh", "none-0")
-        rows, pages = await _snapshot(stream)
+        rows, pages = await read_snapshot(stream)
         assert [row["id"] for row in rows["bookings"]] == await _ids(bridge, "bookings where customer_id = 1")
         assert len(pages) == len(rows["bookings"]) > 1
         assert pages[-1].id == f"{bridge.place.epoch}-3"
@@ -57,7 +57,7 @@ async def test_rows_then_what_comes_after(servers: Servers, monkeypatch: pytest.
         (event,) = await stream.events(1)
         assert event.data["old_record"] == rows["bookings"][0]
         await stream.close()
-        again = await _open(gateway, "bookings?snapshot=1", since=pages[-1].id)
+        again = await open_snapshot(gateway, "bookings?snapshot=1", since=pages[-1].id)
         assert (await again.next()).data["status"] == "resumed"
         assert (await again.next()).raw == event.raw
         await again.close()
@@ -94,9 +94,9 @@ async def test_who_sees_which_rows(servers: Servers, path: str, sub: Any, role: 
             answer = await gateway.request(f"/streams/{path}?snapshot=1", {"Authorization": f"Bearer {token(1, role)}"})
             await answer.close()
             return
-        stream = await _open(gateway, path + ("&" if "?" in path else "?") + "snapshot=1", sub, role)
+        stream = await open_snapshot(gateway, path + ("&" if "?" in path else "?") + "snapshot=1", sub, role)
         assert (await stream.next()).name == "ready"
-        rows, _ = await _snapshot(stream)
+        rows, _ = await read_snapshot(stream)
         (found,) = rows.values()
         assert [row["id"] for row in found] == await _ids(bridge, query)
         await stream.close()
@@ -106,9 +106,9 @@ async def test_several_streams(servers: Servers) -> None:
     """Each stream's rows come whole, one stream after the other; only the last page has an id to go on from."""
     async with manual(servers) as bridge, web(servers) as gateway:
         await bridge.change()
-        stream = await _open(gateway, "bookings,notifications,services?snapshot=1&services.id=lt.3")
+        stream = await open_snapshot(gateway, "bookings,notifications,services?snapshot=1&services.id=lt.3")
         assert (await stream.next()).name == "ready"
-        rows, pages = await _snapshot(stream, 3)
+        rows, pages = await read_snapshot(stream, 3)
         assert [len(rows[name]) > 0 for name in ("bookings", "notifications", "services")] == [True] * 3
         assert [row["id"] for row in rows["services"]] == [1, 2]
         assert pages[-1].id == f"{bridge.place.epoch}-1"
@@ -123,9 +123,9 @@ async def _with_changes_that_wait(servers: Servers) -> list[str]:
         async with writer.transaction():
             await writer.execute("update bookings set notes = 'open' where id = 2 and customer_id is not null")
             await bridge.connection.execute("update bookings set notes = 'committed' where id = 1")
-            stream = await _open(gateway, "bookings,services?snapshot=1")
+            stream = await open_snapshot(gateway, "bookings,services?snapshot=1")
             assert (await stream.next()).name == "ready"
-            rows, _ = await _snapshot(stream, 2)
+            rows, _ = await read_snapshot(stream, 2)
             assert rows["bookings"][0]["notes"] == "committed"
             await writer.execute("update services set name = 'open' where id = 1")
         await bridge.sequencer.step()
@@ -158,9 +158,9 @@ async def test_what_was_seen_is_forgotten(servers: Servers, monkeypatch: pytest.
     monkeypatch.setattr(roster, "_SETTLED_SECONDS", 0.0)
     async with manual(servers) as bridge, web(servers) as gateway:
         await bridge.change()
-        stream = await _open(gateway, "bookings?snapshot=1")
+        stream = await open_snapshot(gateway, "bookings?snapshot=1")
         assert (await stream.next()).name == "ready"
-        await _snapshot(stream)
+        await read_snapshot(stream)
         (subscriber,) = gateway.hub.roster.subscribers
         assert subscriber.seen is not None
         await bridge.publish()
@@ -174,14 +174,14 @@ async def test_cut_before_the_snapshot_is_whole(servers: Servers, monkeypatch: p
     monkeypatch.setattr(snapshot, "PAGE_ROWS", 1)
     async with manual(servers) as bridge, web(servers) as gateway:
         await bridge.change()
-        stream = await _open(gateway, "bookings?snapshot=1")
+        stream = await open_snapshot(gateway, "bookings?snapshot=1")
         await stream.next()
         page = await stream.next()
         assert page.data["done"] is False
         await stream.close()
-        again = await _open(gateway, "bookings?snapshot=1", since=page.id)
+        again = await open_snapshot(gateway, "bookings?snapshot=1", since=page.id)
         assert (await again.next()).data["status"] == "fresh"
-        rows, _ = await _snapshot(again)
+        rows, _ = await read_snapshot(again)
         assert len(rows["bookings"]) > 1
         await again.close()
 
@@ -190,9 +190,9 @@ async def test_a_reset_brings_a_snapshot(servers: Servers) -> None:
     """Where history cannot be completed, who asked for snapshots gets one in the same stream; who did not, the reset alone."""
     async with manual(servers) as bridge, web(servers) as gateway:
         await bridge.change()
-        asked, other = await _open(gateway, "bookings?snapshot=1"), await _open(gateway, "bookings")
+        asked, other = await open_snapshot(gateway, "bookings?snapshot=1"), await open_snapshot(gateway, "bookings")
         assert (await asked.next()).name == "ready"
-        await _snapshot(asked)
+        await read_snapshot(asked)
         await bridge.connection.execute("truncate bookings cascade")
         await bridge.connection.execute(
             "insert into bookings (id, customer_id, service_id, booking_date, start_time, end_time)"
@@ -202,7 +202,7 @@ async def test_a_reset_brings_a_snapshot(servers: Servers) -> None:
         await bridge.publish()
         reset = await asked.next()
         assert (reset.name, reset.data["reason"], reset.id) == ("reset", "truncated", "none-0")
-        rows, _ = await _snapshot(asked)
+        rows, _ = await read_snapshot(asked)
         assert [row["id"] for row in rows["bookings"]] == [77]
         await bridge.change(booking=77)
         assert (await asked.events(1))[0].data["record"]["id"] == 77
@@ -216,11 +216,11 @@ async def test_an_id_that_cannot_be_continued(servers: Servers, since: str) -> N
     """`ready` says reset, the reset gives the reason, and the rows follow; until they are whole no id stands for anything."""
     async with manual(servers) as bridge, web(servers) as gateway:
         await bridge.change()
-        stream = await _open(gateway, "bookings?snapshot=1", since=since.replace("EPOCH", bridge.place.epoch))
+        stream = await open_snapshot(gateway, "bookings?snapshot=1", since=since.replace("EPOCH", bridge.place.epoch))
         ready, reset = await stream.next(), await stream.next()
         assert (ready.data["status"], reset.name) == ("reset", "reset")
         assert (ready.id, reset.id) == ("none-0", "none-0")
-        rows, pages = await _snapshot(stream)
+        rows, pages = await read_snapshot(stream)
         assert rows["bookings"]
         assert pages[-1].id == f"{bridge.place.epoch}-1"
         await stream.close()
@@ -244,7 +244,7 @@ async def test_postgres_is_away(servers: Servers, monkeypatch: pytest.MonkeyPatc
             assert b'event: reconnect\ndata: {"reason":"unavailable"' in answer.body
         else:
             assert (answer.status, 2 <= int(answer.headers["retry-after"]) <= 8) == (503, True)
-        resumed = await _open(gateway, "bookings?snapshot=1", since=f"{bridge.place.epoch}-1")
+        resumed = await open_snapshot(gateway, "bookings?snapshot=1", since=f"{bridge.place.epoch}-1")
         assert (await resumed.next()).data["status"] == "resumed"
         for stream in (answer, resumed):
             await stream.close()
@@ -254,7 +254,7 @@ async def test_the_role_is_missing(servers: Servers) -> None:
     """A role that does not exist is no reason to read without one: the stream ends, and says when to come back."""
     async with manual(servers) as bridge, web(servers, rls_role="nonesuch") as gateway:
         await bridge.change()
-        stream = await _open(gateway, "bookings?snapshot=1")
+        stream = await open_snapshot(gateway, "bookings?snapshot=1")
         assert [(await stream.next()).name for _ in range(2)] == ["ready", "reconnect"]
         await stream.close()
 
@@ -266,9 +266,9 @@ async def test_control_without_row_level_security(servers: Servers, monkeypatch:
         async with manual(servers) as bridge, web(servers, rls_role=role) as gateway:
             await bridge.connection.execute(f"drop policy if exists hidden on bookings; {hide}")
             await bridge.change()
-            stream = await _open(gateway, "bookings?snapshot=1")
+            stream = await open_snapshot(gateway, "bookings?snapshot=1")
             await stream.next()
-            rows, _ = await _snapshot(stream)
+            rows, _ = await read_snapshot(stream)
             assert (1 not in [row["id"] for row in rows["bookings"]]) is hidden
             await stream.close()
 
@@ -287,38 +287,3 @@ def test_seen() -> None:
     seen = Seen.parse("10:20:12,15")
     assert [txid for txid in range(8, 23) if seen.has(txid)] == [8, 9, 10, 11, 13, 14, 16, 17, 18, 19]
     assert Seen.parse("10:10:").open == frozenset()
-
-
-async def test_a_snapshot_that_takes_too_long(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever takes too long for their rows is ended as slow, and their place is free for others."""
-    monkeypatch.setattr(catchup, "_SNAPSHOT_SECONDS", 0.0)
-    async with manual(servers) as bridge, web(servers) as gateway:
-        await bridge.change()
-        stream = await _open(gateway, "bookings?snapshot=1")
-        assert [(await stream.next()).name for _ in range(2)] == ["ready", "reconnect"]
-        await stream.close()
-        monkeypatch.undo()
-        again = await _open(gateway, "bookings?snapshot=1")
-        assert (await again.next()).name == "ready"
-        await _snapshot(again)
-        await again.close()
-
-
-_OPEN = "select count(*) from pg_stat_activity where application_name = 'rowcast snapshot'"
-
-
-async def test_a_storm_waits(servers: Servers) -> None:
-    """However many ask at once, Postgres serves a few at a time, and all get theirs."""
-    async with manual(servers) as bridge, web(servers) as gateway:
-        await bridge.change()
-        most = 0
-        streams = [await _open(gateway, "bookings?snapshot=1") for _ in range(30)]
-        for stream in streams:
-            assert (await stream.next()).name == "ready"
-            most = max(
-                most, await bridge.connection.fetchval("select count(*) from pg_stat_activity where application_name = 'rowcast snapshot'")
-            )
-            rows, _ = await _snapshot(stream)
-            assert rows["bookings"]
-            await stream.close()
-        assert most <= 4
