@@ -2,22 +2,27 @@
 
 - `{0}` is a hash tag: all keys of one shard live on one node, and a script touches one shard.
 - A log's key carries epoch and life: after a reseed nobody can mistake an older log for the present one.
+- A row with several owners is one entry on the channel that all of its stream's listeners have, with what it is to whom: once in
+  Redis instead of once for each owner, which took Redis 35 µs each.
 - `previous` closes the chain of a channel: nothing of it lies between `previous` and `position`. Whoever holds all up to
   `previous` has missed nothing; whoever does not, has.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import orjson
 
 from streams.format import Members
-from streams.payload import Change, Delivery
+from streams.payload import Change, Delivery, Joint
 
 SHARD = "{0}"
 META = f"rowcast:{SHARD}:meta"
 HEAD = f"rowcast:{SHARD}:head"
 """The pub/sub channel of the bridge's beat."""
 
+SEVERAL = "several"
+"""The kind of an entry with lots."""
 LOG_TTL_SECONDS = 1200
 """A channel's log lives this long after its last entry; the floor follows at most two marks later, and `meta` dies at half of
 it, so that a log that has expired always lies below the floor, also when the bridge was away."""
@@ -32,7 +37,7 @@ def log_prefix(epoch: str, life: str) -> str:
 
 @dataclass(slots=True)
 class Entry:
-    """One event of one channel; `kind` and `later` are a delivery's."""
+    """One event of one channel; `kind` and `later` are a delivery's. With `lots` it is one for each of a row's owners, in these."""
 
     channel: str
     position: int
@@ -49,25 +54,61 @@ class Entry:
     """What it is through the filters that have judged it."""
     apart: "tuple[Members, Members, Members] | None" = None
     """Its data, and the row after and before, taken apart for them."""
+    lots: "tuple[tuple[frozenset[str], Entry], ...]" = ()
+    """Owners, without what their channels have in common with this one, and what these get."""
+
+    def for_channels(self, channels: Iterable[str]) -> "Iterator[Entry]":
+        """Yields what somebody gets of it who listens to these channels."""
+        if not self.lots:
+            yield self
+            return
+        prefix = f"{self.channel}-"
+        own = [channel[len(prefix) :] for channel in channels if channel.startswith(prefix)]
+        for owners, part in self.lots:
+            if not owners.isdisjoint(own):
+                yield part
 
 
-def encode(epoch: str, change: Change, delivery: Delivery) -> bytes:
-    """Returns the bytes of one delivery: a line of JSON about it, then its data."""
-    head = orjson.dumps((epoch, change.position, delivery.stream, delivery.kind, change.txid, delivery.later))
-    return head + b"\n" + delivery.data
+def encode(epoch: str, change: Change, delivery: Delivery | Joint) -> bytes:
+    """Returns the bytes of one delivery: a line of JSON about it, then its data, or that of its lots, one behind the other."""
+    if isinstance(delivery, Delivery):
+        head = orjson.dumps((epoch, change.position, delivery.stream, delivery.kind, change.txid, delivery.later))
+        return head + b"\n" + delivery.data
+    start = len(delivery.channel) + 1
+    lots = [(lot.kind, len(lot.data), [channel[start:] for channel in lot.channels]) for lot in delivery.lots]
+    head = orjson.dumps((epoch, change.position, delivery.stream, SEVERAL, change.txid, delivery.later, lots))
+    return b"\n".join((head, b"".join(lot.data for lot in delivery.lots)))
 
 
 def decode(channel: str, previous: int, payload: bytes) -> Entry:
     """Reads what `encode` wrote. Raises ValueError for anything else."""
     head, _, data = payload.partition(b"\n")
     fields = orjson.loads(head)
-    if not isinstance(fields, list) or len(fields) != 6:
+    if not isinstance(fields, list) or len(fields) not in (6, 7):
         raise ValueError("not an entry")
-    epoch, position, stream, kind, txid, later = fields
+    epoch, position, stream, kind, txid, later = fields[:6]
     words = isinstance(epoch, str) and isinstance(stream, str) and isinstance(kind, str)
     if not (words and isinstance(position, int) and isinstance(later, list)):
         raise ValueError("not an entry")
-    return Entry(channel, position, previous, epoch, stream, kind, txid, tuple(later), data)
+    entry = Entry(channel, position, previous, epoch, stream, kind, txid, tuple(later), data)
+    if (kind == SEVERAL) != (len(fields) == 7):
+        raise ValueError("not an entry")
+    if kind == SEVERAL:
+        try:
+            entry.lots = tuple(_lots(entry, fields[6]))
+        except TypeError as error:
+            raise ValueError("not an entry") from error
+        entry.data = b""
+    return entry
+
+
+def _lots(entry: Entry, lots: Sequence[tuple[str, int, Sequence[str]]]) -> "Iterator[tuple[frozenset[str], Entry]]":
+    start = 0
+    for kind, size, owners in lots:
+        yield frozenset(owners), replace(entry, kind=kind, data=entry.data[start : start + size], frames={})
+        start += size
+    if start != len(entry.data):
+        raise ValueError("not an entry")
 
 
 def decode_published(channel: str, message: bytes) -> Entry:

@@ -8,7 +8,7 @@
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, lru_cache
 from typing import Any, Protocol
@@ -20,8 +20,6 @@ from streams.stream import Stream
 
 RESET = "reset"
 
-_SEVERAL_BYTES = 4_000_000
-"""What one change of a row with several owners may be for all of them; more, and they get its key."""
 _TYPES = {"I": "INSERT", "U": "UPDATE", "D": "DELETE"}
 _RESET_REASONS = {"T": "truncated", "F": "capture-failed"}
 
@@ -140,21 +138,52 @@ class Delivery:
     later: tuple[str, ...] = ()
 
 
-def deliveries(change: Change, shape: Shape, wanted: frozenset[str] | None = None) -> Iterator[Delivery]:
-    """Yields what each channel gets, in the order of the streams' names; where a row has several owners, only of those wanted."""
-    of_feeds = [_of_feed(change, shape, index, feed, wanted) for index, feed in enumerate(shape.feeds)]
+@dataclass(frozen=True, slots=True)
+class Lot:
+    """What some of a row's several owners get alike; `channels` are theirs."""
+
+    channels: frozenset[str]
+    kind: str
+    data: bytes
+
+
+@dataclass(slots=True)
+class Joint:
+    """What all owners of a row with several get of one change, each by one lot; it goes by the channel that they share."""
+
+    channel: str
+    stream: str
+    lots: Sequence[Lot]
     later: tuple[str, ...] = ()
+
+
+def published(change: Change, shape: Shape) -> Sequence[Delivery | Joint]:
+    """Returns what goes out of a change, in the order of the streams' names."""
+    of_feeds = [_of_feed(change, shape, index, feed) for index, feed in enumerate(shape.feeds)]
     if len(of_feeds) > 1:
-        for feed, some in zip(reversed(shape.feeds), reversed(of_feeds), strict=True):
+        later: tuple[str, ...] = ()
+        for some in reversed(of_feeds):
             for each in some:
                 each.later = later
-            if some:
-                later += (feed.broadcast,) if feed.several else tuple(each.channel for each in some)
-    for some in of_feeds:
-        yield from some
+            later += tuple(each.channel for each in some)
+    return [each for some in of_feeds for each in some]
 
 
-def _of_feed(change: Change, shape: Shape, index: int, feed: Feed, wanted: frozenset[str] | None) -> list[Delivery]:
+def deliveries(change: Change, shape: Shape, wanted: frozenset[str] | None = None) -> Iterator[Delivery]:
+    """Yields what each channel gets, in the order of the streams' names; where a row has several owners, only of those wanted."""
+    for each in published(change, shape):
+        if isinstance(each, Delivery):
+            yield each
+            continue
+        of_several = [
+            Delivery(channel, each.stream, lot.kind, lot.data, each.later)
+            for lot in each.lots
+            for channel in (lot.channels if wanted is None else lot.channels & wanted)
+        ]
+        yield from sorted(of_several, key=lambda delivery: delivery.channel)
+
+
+def _of_feed(change: Change, shape: Shape, index: int, feed: Feed) -> Sequence[Delivery | Joint]:
     op = change.op
     if op in _RESET_REASONS:
         data = orjson.dumps({"reason": _RESET_REASONS[op], "stream": feed.stream, "table": f"{shape.schema}.{shape.table}"})
@@ -162,7 +191,10 @@ def _of_feed(change: Change, shape: Shape, index: int, feed: Feed, wanted: froze
     new = change.new_channels[index] if change.new_channels else None
     old = change.old_channels[index] if change.old_channels else None
     if feed.several:
-        return _of_several(change, shape, feed, new, old, wanted)
+        lots = [
+            Lot(channels, _TYPES[kind], _raw(change, shape, feed, kind, left)) for channels, kind, left in _lots(op, new, old) if channels
+        ]
+        return [Joint(feed.broadcast, feed.stream, lots)] if lots else []
     if op == "U" and new != old:
         found = []
         if old is not None:
@@ -174,25 +206,12 @@ def _of_feed(change: Change, shape: Shape, index: int, feed: Feed, wanted: froze
     return [Delivery(channel, feed.stream, _TYPES[op], _raw(change, shape, feed, op))] if channel is not None else []
 
 
-def _of_several(
-    change: Change, shape: Shape, feed: Feed, new: str | None, old: str | None, wanted: frozenset[str] | None
-) -> list[Delivery]:
+def _lots(op: str, new: str | None, old: str | None) -> Sequence[tuple[frozenset[str], str, bool]]:
+    """Returns the channels of a row's owners, what the change is to them, and whether the row has left them."""
     now, before = (frozenset(channels.split(SEPARATOR)) if channels else frozenset[str]() for channels in (new, old))
-    lots: tuple[tuple[frozenset[str], str, bool], ...]
-    if change.op == "U":
-        lots = ((before - now, "D", True), (now - before, "I", False), (now & before, "U", False))
-    else:
-        lots = ((now | before, change.op, False),)
-    found = []
-    for channels, op, left in lots:
-        if channels:
-            data = _raw(change, shape, feed, op, left)
-            if len(data) * len(channels) > _SEVERAL_BYTES:
-                # Redis gets it once for each.
-                data = _raw(replace(change, new=None, old=None), shape, feed, op, left)
-            channels = channels if wanted is None else channels & wanted
-            found += [Delivery(channel, feed.stream, _TYPES[op], data) for channel in channels]
-    return sorted(found, key=lambda each: each.channel)
+    if op != "U":
+        return [(now | before, op, False)]
+    return [(before - now, "D", True), (now - before, "I", False), (now & before, "U", False)]
 
 
 def _raw(change: Change, shape: Shape, feed: Feed, op: str, left: bool = False) -> bytes:

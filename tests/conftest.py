@@ -3,11 +3,17 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.support.servers import Servers, fresh, running
 from tests.support.sinks import way_out
 
 __all__ = ["way_out"]
+
+if settings.get_current_profile_name() != "ci":
+    # No test asserts a time: the machines are shared.
+    settings.register_profile("shared", deadline=None)
+    settings.load_profile("shared")
 
 
 @pytest.fixture(scope="session")

@@ -25,11 +25,10 @@ from redis.exceptions import RedisError
 import sql
 from gateway import backoff, wire
 from gateway.bridge.listener import Connection
-from streams.payload import Change, Shape, deliveries
+from streams.payload import Change, Shape, published
 
 BATCH_ENTRIES = 500
 BATCH_BYTES = 4_000_000
-BATCH_DELIVERIES = 5_000
 BEAT_SECONDS = 1.0
 _REPLY_SECONDS = 5.0
 _SEED_ENTRIES = 20_000
@@ -177,13 +176,13 @@ class Publisher:
         size = 0
         for change, number in zip(changes, shapes, strict=True):
             shape = self._shapes.get(number) or await self._shape(number)
-            for delivery in deliveries(change, shape):
+            for delivery in published(change, shape):
                 key = keys.setdefault(prefix + delivery.channel, len(keys) + 1)
                 payload = wire.encode(place.epoch, change, delivery)
                 size += len(payload)
                 args += (key, change.position, delivery.channel, payload)
-            if len(args) > 4 * BATCH_DELIVERIES or size > 2 * BATCH_BYTES:
-                # One row may have thousands of owners, and Redis does nothing else while the script runs.
+            if size > 2 * BATCH_BYTES:
+                # One row may be several events, and Redis does nothing else while the script runs.
                 last = args[3] = change.position
                 break
         return Batch(last, [wire.META, *keys], args)

@@ -8,6 +8,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -261,6 +262,8 @@ class CatchUp:
     async def _page(self, subscriber: Subscriber) -> Page:
         """Returns what a subscriber's channels have after its position, from a log that reaches to where this process is at least."""
         page = await self._backlog.read(subscriber.channels, subscriber.epoch, subscriber.position, known=self._roster.position)
+        if any(entry.lots for entry in page.entries):
+            page = replace(page, entries=[part for entry in page.entries for part in entry.for_channels(subscriber.channels)])
         return await self._judge.judged(subscriber, page) if subscriber.guarded and page.entries else page
 
     def _take(self, subscriber: Subscriber, page: Page, ready: bytes = b"") -> None:

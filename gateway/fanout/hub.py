@@ -141,9 +141,18 @@ class Hub:
         return True
 
     def _accept(self, channel: Channel, entry: Entry) -> None:
+        self.roster.position = max(self.roster.position, entry.position)
+        if entry.lots:
+            channel.reach(entry.position)
+            for own, part in self.roster.owners(entry):
+                if own.position < entry.position or not own.chained:
+                    self._keep(own, part)
+        else:
+            self._keep(channel, entry)
+
+    def _keep(self, channel: Channel, entry: Entry) -> None:
         if channel.accept(entry):
             self._pending.append(channel)
-        self.roster.position = max(self.roster.position, entry.position)
 
     def flush(self) -> None:
         """Offers what was accepted to its subscribers; a subscriber of several channels gets it in order of position."""

@@ -99,16 +99,17 @@ class Repair:
         for entry in sorted(entries, key=in_order):
             channel = channels[entry.channel]
             if channel.position < entry.position <= through:
-                self._reset_who_went_past(channel, entry)
+                for each in [own for own, _ in roster.owners(entry)] if entry.lots else [channel]:
+                    self._reset_who_went_past(each, entry.position)
                 self._accept(channel, entry)
         self._flush()
         roster.arrive(channels.values(), through)
         roster.life = head.life
 
-    def _reset_who_went_past(self, channel: Channel, entry: Entry) -> None:
+    def _reset_who_went_past(self, channel: Channel, position: int) -> None:
         """An entry was missing on one channel, and a connection has had later ones on another: in order it can no longer come."""
         for subscriber in channel.subscribers:
-            if subscriber.state is State.LIVE and subscriber.through < entry.position <= subscriber.position:
+            if subscriber.state is State.LIVE and subscriber.through < position <= subscriber.position:
                 self._catch_up.reset(subscriber, Cursor(self._roster.epoch, subscriber.position), "gap")
 
     def _leave_to_readers(self, channels: Iterable[Channel], through: int) -> None:

@@ -1,11 +1,12 @@
 """⑦ Who listens to which channel in this process, and how far it has the log."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from gateway.fanout.channel import Channel
 from gateway.fanout.frame import Cursor
 from gateway.fanout.subscriber import Subscriber
+from gateway.wire import Entry
 
 _SETTLED_SECONDS = 30.0
 _LINGER_SECONDS = 5.0
@@ -78,6 +79,15 @@ class Roster:
             if now - since > _SETTLED_SECONDS and lag_seconds < (now - since) / 2:
                 del self.joined[subscriber]
                 subscriber.seen = None
+
+    def owners(self, entry: Entry) -> Iterator[tuple[Channel, Entry]]:
+        """Yields those channels of this process whose owners get something of an entry with lots, and what they get."""
+        prefix = f"{entry.channel}-"
+        for owners, part in entry.lots:
+            for owner in owners:
+                channel = self.channels.get(prefix + owner)
+                if channel is not None:
+                    yield channel, part
 
     def complete(self, subscriber: Subscriber) -> int:
         """Returns up to which position everything for a live subscriber was offered to it."""

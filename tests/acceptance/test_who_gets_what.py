@@ -749,10 +749,15 @@ async def _owner(stream: sse.Stream) -> tuple[str, int]:
 OF_FEED, RAW = payload._of_feed, payload._raw
 
 
-def _no_left(change: Change, shape: Shape, index: int, feed: Feed, wanted: frozenset[str] | None) -> list[payload.Delivery]:
+def _no_left(change: Change, shape: Shape, index: int, feed: Feed) -> list[payload.Delivery | payload.Joint]:
     """Tells the former owner of a row that it was updated."""
-    found = OF_FEED(change, shape, index, feed, wanted)
-    return [replace(each, kind="UPDATE", data=RAW(change, shape, feed, "U")) if b'"left":true' in each.data else each for each in found]
+    found = OF_FEED(change, shape, index, feed)
+    return [
+        replace(each, kind="UPDATE", data=RAW(change, shape, feed, "U"))
+        if isinstance(each, payload.Delivery) and b'"left":true' in each.data
+        else each
+        for each in found
+    ]
 
 
 def _all_of_old(change: Change, shape: Shape, feed: Feed, op: str, left: bool = False) -> bytes:

@@ -11,7 +11,8 @@ from redis import Redis
 
 from gateway import wire
 from gateway.wire import Beat, Entry
-from streams.payload import RESET, Change, Delivery
+from sql import SEPARATOR
+from streams.payload import RESET, Change, Delivery, Feed, Shape, deliveries, published
 from tests.support.gateway import gateway
 from tests.support.servers import Servers
 
@@ -28,6 +29,39 @@ def test_entry_round_trip(channel: str, position: int, txid: int, kind: str, lat
     """An entry is read as it was written, whatever its data, and however long its numbers are."""
     payload = wire.encode("k3f9", change(position, txid), Delivery(channel, "orders", kind, data, tuple(later)))
     assert wire.decode(channel, 3, payload) == Entry(channel, position, 3, "k3f9", "orders", kind, txid, tuple(later), data)
+
+
+OWNER = st.sampled_from(["a", "b", "b-a", "ä", "1"])
+OWNERS = st.none() | st.frozensets(OWNER, min_size=1).map(lambda owners: SEPARATOR.join(f"alerts-{owner}" for owner in sorted(owners)))
+
+
+@given(st.sampled_from("IUD"), OWNERS, OWNERS, st.text(max_size=20))
+def test_several_owners_round_trip(op: str, now: str | None, before: str | None, text: str) -> None:
+    """Of a row with several owners, sent once, each gets what it would get alone, and nobody else anything."""
+    shape = Shape("public", "alerts", (Feed("alerts", "alerts", 0, b"[]", several=True),))
+    row, old = (orjson.dumps({"id": 1, "text": each}).decode() for each in (text, text + "before"))
+    whole = Change(7, 77, op, '{"id":1}', None, [row], [old], [now], [before], None, datetime(2026, 5, 4, tzinfo=UTC))
+    sent = published(whole, shape)
+    alone: dict[str, list[tuple[str, bytes]]] = {}
+    for delivery in deliveries(whole, shape):
+        alone.setdefault(delivery.channel, []).append((delivery.kind, delivery.data))
+    assert len(sent) == bool(alone)
+    read = [wire.decode("alerts", 3, wire.encode("k3f9", whole, each)) for each in sent]
+    assert [(entry.kind, entry.data, entry.position, entry.previous) for entry in read] == [(wire.SEVERAL, b"", 7, 3)] * len(read)
+    for owner in ("a", "b", "b-a", "ä", "1", "c", ""):
+        found = [(part.kind, part.data) for entry in read for part in entry.for_channels((f"alerts-{owner}", "alerts", "others-a"))]
+        assert found == alone.get(f"alerts-{owner}", [])
+
+
+@pytest.mark.parametrize(
+    "lots", [None, 5, [["UPDATE", 9, ["a"]]], [["UPDATE", "x", ["a"]]], [["UPDATE", 2, 5]], [["UPDATE", 2, [{}]]], [[]]]
+)
+def test_odd_lots_are_a_value_error(lots: object) -> None:
+    """What does not fit the data that follows is no entry."""
+    with pytest.raises(ValueError):
+        wire.decode("c", 0, orjson.dumps(["k3f9", 1, "alerts", wire.SEVERAL, 7, [], lots]) + b"\n{}")
+    with pytest.raises(ValueError):
+        wire.decode("c", 0, orjson.dumps(["k3f9", 1, "alerts", wire.SEVERAL, 7, []]) + b"\n{}")
 
 
 @given(POSITIONS, st.binary(max_size=50))
