@@ -5,13 +5,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Whom a token speaks for. `expires_at` is in seconds since 1970; `claims` are the token's as JSON, where they are to be kept."""
+    """Whom a token speaks for. Times are in seconds since 1970; `claims` are the token's as JSON, where they are to be kept.
+
+    `token_id` is its `jti`, empty without one; `issued_at` its `iat`, 0 without.
+    """
 
     subject: str
     roles: frozenset[str]
     provider_id: str
     expires_at: float
     claims: str = ""
+    token_id: str = ""
+    issued_at: float = 0.0
 
     @property
     def user_id(self) -> str:

@@ -2,10 +2,12 @@
 
 - The algorithms come from the key, never from the token.
 - `exp` and `sub` are required; times are plain integers in this century, so that milliseconds or 1e308 never mean "for ever".
+- A token that lives too long is refused: revocations are kept for as long as a token may live, and no longer.
 - No part of a token appears in an error.
 """
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,11 +16,15 @@ from typing import Any
 import jwt
 from jwt.algorithms import HMACAlgorithm
 
+from auth.jwks import Jwks
 from auth.key import Key
 from auth.principal import Principal
 
 ROLES = frozenset({"customer", "provider", "admin"})
 LEEWAY_SECONDS = 10
+MAX_LIFETIME_SECONDS = 7 * 86_400
+_TYPES = frozenset({"JWT", "AT+JWT"})
+"""What `typ` may say, if it says anything: another kind of token of the same issuer is none for us (RFC 8725 §3.11)."""
 _MAX_BYTES = 8192
 _LATEST = 4_102_444_800  # 2100-01-01: what lies behind it was meant in milliseconds
 _MAX_SUBJECT = 128
@@ -56,19 +62,24 @@ for _name, _hash in (("HS256", HMACAlgorithm.SHA256), ("HS384", HMACAlgorithm.SH
 class Verifier:
     """Turns a token into a principal. `issuer` and `audience` are checked where given."""
 
-    key: Key
+    keys: Key | Jwks
     issuer: str | None = None
     audience: str | None = None
+    max_lifetime_seconds: float = MAX_LIFETIME_SECONDS
 
     def verify(self, token: str, keep_claims: bool = False) -> Principal:
-        """Returns whom the token speaks for, perhaps with its claims. Raises TokenError with a reason that is safe to show."""
+        """Returns whom the token speaks for, perhaps with its claims. Raises TokenError with a reason that is safe to show.
+
+        With fetched keys it raises UnknownKey where fetching them again may help.
+        """
         if len(token) > _MAX_BYTES:
             raise TokenError("the token is too large")
         try:
-            claims = jwt.decode(
+            key = self.keys if isinstance(self.keys, Key) else self.keys.find(token)
+            decoded = jwt.decode_complete(
                 token,
-                self.key.verifier,
-                algorithms=list(self.key.algorithms),
+                key.verifier,
+                algorithms=list(key.algorithms),
                 issuer=self.issuer,
                 audience=self.audience,
                 leeway=LEEWAY_SECONDS,
@@ -95,18 +106,26 @@ class Verifier:
             raise TokenError("the token is not valid yet") from error
         except (jwt.PyJWTError, ValueError, OverflowError, RecursionError) as error:
             raise TokenError("the token is malformed") from error
-        return _principal(claims, keep_claims)
+        claims = decoded["payload"]
+        if str(decoded["header"].get("typ", "JWT")).upper() not in _TYPES:
+            raise TokenError("the token is of another type")
+        principal = principal_of(claims, keep_claims)
+        since = principal.issued_at or time.time()
+        if principal.expires_at - since > self.max_lifetime_seconds + LEEWAY_SECONDS:
+            raise TokenError(f"the token lives longer than {self.max_lifetime_seconds:.0f} seconds")
+        return principal
 
 
 def sign(key: Key, claims: Mapping[str, Any]) -> str:
     """Signs claims with a shared secret. Raises TokenError where the key can only verify, or no verifier would take the claims."""
     if key.secret is None:
         raise TokenError("only a public key is configured, so tokens can be verified but not signed here")
-    _principal(claims)
+    principal_of(claims)
     return jwt.encode(dict(claims), key.secret, algorithm=key.algorithms[0])
 
 
-def _principal(claims: Mapping[str, Any], keep_claims: bool = False) -> Principal:
+def principal_of(claims: Mapping[str, Any], keep_claims: bool = False) -> Principal:
+    """Returns whom verified claims speak for. Raises TokenError for claims that make no sense."""
     for name in ("exp", "nbf", "iat"):
         value = claims.get(name, 0)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _LATEST:
@@ -118,6 +137,8 @@ def _principal(claims: Mapping[str, Any], keep_claims: bool = False) -> Principa
         provider_id=_identity(claims["provider_id"], "provider_id") if "provider_id" in claims else subject,
         expires_at=float(claims["exp"]),
         claims=json.dumps(claims) if keep_claims else "",
+        token_id=_identity(claims["jti"], "jti") if "jti" in claims else "",
+        issued_at=float(claims.get("iat", 0)),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from auth.jwks import Jwks
 from auth.key import Key, KeyConfigError, public_key, shared_secret
 from auth.token import Verifier
 
@@ -62,9 +63,17 @@ class Settings(BaseSettings):
     notify: Literal["armed", "always", "never"] = "armed"
     jwt_secret: str | None = Field(None, repr=False)
     jwt_public_key: str | None = None
+    jwks_url: str | None = None
     jwt_algorithms: Words = ()
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
+    max_token_lifetime: Duration = timedelta(days=7)
+    query_tokens: bool = False
+    cookie_samesite: Literal["strict", "lax", "none"] = "strict"
+    connections_per_user: int = Field(100, ge=0)
+    connections_per_address: int = Field(0, ge=0)
+    attempts_per_minute: int = Field(0, ge=0)
+    trusted_proxies: Words = ()
     rls_role: str = "authenticated"
     cors_origins: Words = ()
     retention: Duration = timedelta(hours=24)
@@ -104,7 +113,16 @@ class Settings(BaseSettings):
 
     def verifier(self) -> Verifier:
         """Returns what turns tokens into principals. Raises SettingsError as `key` does."""
-        return Verifier(self.key(), self.jwt_issuer, self.jwt_audience)
+        return Verifier(self.keys(), self.jwt_issuer, self.jwt_audience, self.max_token_lifetime.total_seconds())
+
+    def keys(self) -> Key | Jwks:
+        """Returns the key, or where keys are fetched from. Raises SettingsError as `key` does, and for an address that cannot be one."""
+        if not self.jwks_url:
+            return self.key()
+        try:
+            return Jwks(self.jwks_url, self.jwt_algorithms)
+        except KeyConfigError as error:
+            raise SettingsError(str(error)) from error
 
 
 def read(**overrides: Any) -> Settings:

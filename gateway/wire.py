@@ -23,6 +23,8 @@ HEAD = f"rowcast:{SHARD}:head"
 
 SEVERAL = "several"
 """The kind of an entry with lots."""
+CONTROL = f"rowcast:{SHARD}:control"
+"""The pub/sub channel of what web processes tell each other beside events."""
 LOG_TTL_SECONDS = 1200
 """A channel's log lives this long after its last entry; the floor follows at most two marks later, and `meta` dies at half of
 it, so that a log that has expired always lies below the floor, also when the bridge was away."""

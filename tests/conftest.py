@@ -1,5 +1,6 @@
 """Fixtures: `servers` is a database of the test's own and an empty Redis."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,8 @@ from tests.support.sinks import way_out
 
 __all__ = ["way_out"]
 
+# A shell in the background has it ignored, and what is started here would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 if settings.get_current_profile_name() != "ci":
     # No test asserts a time: the machines are shared.
     settings.register_profile("shared", deadline=None)

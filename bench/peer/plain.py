@@ -3,7 +3,7 @@
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.cli import main
-from gateway.http.server import Protocol
+from gateway.http.protocol import Protocol
 
 if __name__ == "__main__":
     Protocol.on_message_begin = HttpToolsProtocol.on_message_begin  # type: ignore[method-assign]

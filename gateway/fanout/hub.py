@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import structlog
 
@@ -18,9 +18,10 @@ from gateway.fanout.backlog import Backlog, BacklogUnavailable
 from gateway.fanout.catchup import CatchUp
 from gateway.fanout.channel import Channel
 from gateway.fanout.components import Components
+from gateway.fanout.control import Control, End
 from gateway.fanout.frame import Cursor
 from gateway.fanout.judge import Judge
-from gateway.fanout.meter import Meter
+from gateway.fanout.meter import CLOSING, Meter
 from gateway.fanout.page import in_order
 from gateway.fanout.repair import Repair
 from gateway.fanout.roster import Roster
@@ -47,6 +48,7 @@ class Hub:
         snapshots: Snapshots,
         judge: Judge,
         meter: Meter,
+        control: Callable[[Roster, End], Control],
         *,
         heartbeat_seconds: float,
         max_age_seconds: float,
@@ -64,6 +66,8 @@ class Hub:
         self._catch_up = CatchUp(self.roster, self.tail, backlog, snapshots, judge, meter, self.end, heartbeat_seconds)
         self._repair = Repair(self.roster, backlog, meter, self._catch_up, self._accept, self.flush)
         self._pending: list[Channel] = []
+        self.controls = control(self.roster, self.end)
+        self._replies: set[asyncio.Task[None]] = set()
         self.components = Components(self.roster, meter, lambda: self.tail.connected, lambda: self.last_beat_at, backlog.archive_alive)
 
     @property
@@ -76,6 +80,7 @@ class Hub:
             group.create_task(self.tail.run())
             group.create_task(self._ticker.run())
             group.create_task(self.components.run())
+            group.create_task(self.controls.run())
 
     # Coming and going
 
@@ -93,6 +98,9 @@ class Hub:
         self._ticker.add(subscriber)
         if self.draining:
             self.end(subscriber, "shutdown")
+        elif self.controls.revocations.revoked(subscriber.principal):
+            # While the head was sent.
+            self.end(subscriber, "revoked")
         else:
             self._catch_up.join(subscriber, wanted, fault)
 
@@ -106,9 +114,12 @@ class Hub:
             self._meter.ended("gone")
         self._meter.disconnected(subscriber)
         self._catch_up.leave(subscriber)
+        if subscriber.place is not None:
+            subscriber.place.give_up()
         log.info(
             "stream ended",
             connection=subscriber.connection,
+            subject=subscriber.principal.subject,
             streams=[stream.name for stream in subscriber.streams],
             reason=subscriber.reason,
             seconds=round(time.monotonic() - subscriber.connected_at, 3),
@@ -198,6 +209,24 @@ class Hub:
         """Asks whether the log has gone on without us."""
         return await self._repair.needed()
 
+    def control(self, message: bytes) -> None:
+        """Takes what another web process says. Raises ValueError for what is not ours."""
+        reply = self.controls.take(message)
+        if reply is not None:
+            # The tail never waits for Redis.
+            task = asyncio.ensure_future(reply())
+            self._replies.add(task)
+            task.add_done_callback(self._replied)
+
+    def _replied(self, task: "asyncio.Task[None]") -> None:
+        self._replies.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.warning("another process cannot be answered", error=type(task.exception()).__name__)
+
+    async def refresh(self) -> None:
+        """Learns what was said while nobody listened. Raises RedisError."""
+        await self.controls.refresh()
+
     async def repair(self) -> None:
         """Brings every channel to the head of the log, in order of position. Tries until it is done."""
         await self._repair.run()
@@ -212,7 +241,7 @@ class Hub:
         subscriber.reason = reason
         retry_ms = retry_ms if retry_ms is not None else random.randint(500, 3000)
         try:
-            if reason == "expired":
+            if reason in CLOSING:
                 subscriber.end("closed", {"reason": reason}, retry_ms)
             else:
                 subscriber.end("reconnect", {"reason": reason, "retry": retry_ms}, retry_ms)

@@ -10,11 +10,13 @@
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from enum import Enum
 from typing import Protocol
 
 from auth.principal import Principal
 from gateway.fanout import frame
+from gateway.fanout.admission import Place
 from gateway.fanout.frame import Cursor
 from gateway.fanout.look import Look, of_stream
 from gateway.fanout.page import Page, in_order
@@ -79,6 +81,7 @@ class Subscriber:
         "guarded",
         "look",
         "looks",
+        "place",
         "position",
         "principal",
         "reason",
@@ -107,6 +110,7 @@ class Subscriber:
         self.snapshots = snapshots
         self.snapshot_due = False
         self.seen: Seen | None = None
+        self.place: Place | None = None
         self.reason = "gone"
         self.state = State.CATCHING_UP
         self.epoch = "none"
@@ -141,6 +145,20 @@ class Subscriber:
         self.epoch = cursor.epoch
         self.position = self.through = cursor.position - (1 if cursor.stream else 0)
         self._skip = cursor if cursor.stream else None
+
+    def renew(self, principal: Principal) -> bool:
+        """Goes on with a newer token of the same user; False if that does not give the same rights."""
+        streams = self.streams
+        if not all(stream.open_to(principal) and stream.limit_of(principal) == stream.limit_of(self.principal) for stream in streams):
+            return False
+        if tuple(channel for stream in streams for channel in stream.channels(principal)) != self.channels:
+            return False
+        if not (self.guarded or self.snapshots):
+            # Only row-level security asks for them.
+            principal = replace(principal, claims="")
+        self.principal = principal
+        self.warned = False
+        return True
 
     def take(self, run: Run, now: float) -> bool:
         """Takes what one channel brought at once: in one write where nothing else is to be looked at. True if it is behind then."""

@@ -44,6 +44,12 @@ class Sink(Protocol):
     async def repair(self) -> None:
         """Reads what was missed, for every channel."""
 
+    def control(self, message: bytes) -> None:
+        """Takes what another web process says. Raises ValueError for what is not ours."""
+
+    async def refresh(self) -> None:
+        """Learns what was said while nobody listened."""
+
     async def behind(self) -> bool:
         """Asks the log whether something was missed."""
 
@@ -133,7 +139,7 @@ class Tail:
             event.clear()
         # What was asked for while there was no connection is in `_confirmed`, or no longer wanted.
         self._commands = asyncio.Queue()
-        wanted = {wire.HEAD, *self._confirmed}
+        wanted = {wire.HEAD, wire.CONTROL, *self._confirmed}
         channels = sorted(wanted)
         for start in range(0, len(channels), _SUBSCRIBE_AT_ONCE):
             await connection.send_command("SUBSCRIBE", *channels[start : start + _SUBSCRIBE_AT_ONCE], check_health=False)
@@ -146,8 +152,9 @@ class Tail:
                     waiting.discard(message[1].decode())
                 else:
                     arrived.append(message)
+        await self._hub.refresh()
         await self._hub.repair()
-        for channel in wanted - {wire.HEAD}:
+        for channel in wanted - {wire.HEAD, wire.CONTROL}:
             if channel in self._confirmed:
                 self._confirmed[channel].set()
         for message in arrived:
@@ -197,6 +204,9 @@ class Tail:
         if kind == b"message":
             channel = message[1].decode()
             try:
+                if channel == wire.CONTROL:
+                    self._hub.control(message[2])
+                    return
                 heard = Beat.decode(message[2]) if channel == wire.HEAD else wire.decode_published(channel, message[2])
             except (ValueError, TypeError):
                 # Somebody else publishes here. What may be missing for it, the chain will tell.

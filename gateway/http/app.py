@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -14,14 +15,22 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
+from auth.jwks import Jwks
+from auth.revocation import Revocations
+from auth.ticket import Tickets
+from gateway import wire
+from gateway.fanout.admission import Admission
 from gateway.fanout.archive import Archive
 from gateway.fanout.backlog import Backlog
+from gateway.fanout.control import Control
 from gateway.fanout.hub import Hub
 from gateway.fanout.judge import Judge
 from gateway.fanout.look import Looks
 from gateway.fanout.meter import Meter
 from gateway.fanout.snapshot import Snapshots
-from gateway.http import error, health, stream
+from gateway.http import access, error, health, stream
+from gateway.http.gate import Gate
+from gateway.http.protocol import Heads
 from gateway.settings import Settings, SettingsError
 from streams.catalog import Catalog, load
 
@@ -34,6 +43,7 @@ def create(settings: Settings, catalog: Catalog | None = None) -> Starlette:
     """Builds the application. Raises SettingsError for a missing key or address, DeclarationError for wrong declarations."""
     if not settings.redis_url or not settings.database_url:
         raise SettingsError("DATABASE_URL and REDIS_URL are not set, and no `rowcast run` with embedded servers is running here")
+    verifier = settings.verifier()
     # Reading is repeatable, so here a retry does no harm.
     # A storm of readers waits for a connection: an error would look as if Redis were away, and send them all to Postgres.
     pool = BlockingConnectionPool.from_url(
@@ -48,38 +58,49 @@ def create(settings: Settings, catalog: Catalog | None = None) -> Starlette:
     archive = Archive(settings.database_url)
     judge = Judge(settings.database_url, settings.rls_role)
     meter = Meter()
+    revocations = Revocations(redis, wire.CONTROL)
+    admission = Admission(redis, settings.connections_per_user, settings.connections_per_address)
     hub = Hub(
         settings.redis_url,
         Backlog(redis, archive),
         Snapshots(settings.database_url, settings.rls_role),
         judge,
         meter,
+        partial(Control, redis, revocations),
         heartbeat_seconds=settings.heartbeat.total_seconds(),
         max_age_seconds=settings.max_age.total_seconds(),
     )
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
-        running = asyncio.create_task(hub.run())
-        running.add_done_callback(_end_loudly)
+        running = [asyncio.create_task(hub.run()), asyncio.create_task(admission.run())]
+        for task in running:
+            task.add_done_callback(_end_loudly)
         draining: list[asyncio.Task[None]] = []
 
         def drain() -> None:
             if not draining:
                 draining.append(asyncio.create_task(hub.drain(settings.drain.total_seconds() * _DRAIN_SHARE)))
 
-        yield {"drain": drain}
-        for task in (running, *draining):
+        yield {"drain": drain, "heads": Heads()}
+        for task in (*running, *draining):
             task.cancel()
-        await asyncio.gather(running, *draining, return_exceptions=True)
+        await asyncio.gather(*running, *draining, return_exceptions=True)
         await archive.close()
         await judge.close()
+        if isinstance(verifier.keys, Jwks):
+            await verifier.keys.close()
         await redis.aclose()
 
     app = Starlette(
         routes=[
             Route("/streams", stream.list_streams),
             Route("/streams/{names}", stream.open_stream),
+            Route("/streams/connections/{connection}/token", access.renew_token, methods=["POST"]),
+            Route("/auth/session", access.open_session, methods=["POST"]),
+            Route("/auth/session", access.close_session, methods=["DELETE"]),
+            Route("/auth/ticket", access.issue_ticket, methods=["POST"]),
+            Route("/admin/revocations", access.revoke, methods=["POST"]),
             Route("/livez", health.livez),
             Route("/readyz", health.readyz),
             Route("/metrics", health.metrics),
@@ -88,7 +109,9 @@ def create(settings: Settings, catalog: Catalog | None = None) -> Starlette:
             Middleware(
                 CORSMiddleware,
                 allow_origins=settings.cors_origins,
-                allow_headers=["Authorization", "Last-Event-ID", "Cache-Control"],
+                allow_methods=["GET", "HEAD", "POST", "DELETE"],
+                allow_headers=["Authorization", "Last-Event-ID", "Cache-Control", "Content-Type"],
+                expose_headers=["Retry-After"],
                 allow_credentials=True,
             )
         ]
@@ -101,7 +124,10 @@ def create(settings: Settings, catalog: Catalog | None = None) -> Starlette:
     app.router.redirect_slashes = False
     app.state.settings = settings
     app.state.catalog = catalog if catalog is not None else load(settings.streams)
-    app.state.verifier = settings.verifier()
+    app.state.verifier = verifier
+    app.state.revocations = revocations
+    app.state.tickets = Tickets(redis)
+    app.state.gate = Gate(settings.redis_url, settings.attempts_per_minute, admission)
     app.state.hub = hub
     app.state.looks = Looks()
     app.state.meter = meter

@@ -8,6 +8,8 @@ Problem
 ├── Forbidden        403
 ├── NotFound         404
 ├── MethodNotAllowed 405
+├── TooLarge         413
+├── TooMany          429
 └── Unavailable      503
 """
 
@@ -15,8 +17,11 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import orjson
+import structlog
 from starlette.requests import Request
 from starlette.responses import Response
+
+log = structlog.get_logger()
 
 
 class Problem(Exception):
@@ -82,6 +87,20 @@ class MethodNotAllowed(Problem):
     title = "Method not allowed"
 
 
+class TooLarge(Problem):
+    """The body is too large."""
+
+    status = 413
+    title = "Content too large"
+
+
+class TooMany(Problem):
+    """Too many open streams, or too many requests; `Retry-After` says when to come back."""
+
+    status = 429
+    title = "Too many requests"
+
+
 class Unavailable(Problem):
     """It would work at another time."""
 
@@ -102,6 +121,9 @@ async def handle(request: Request, error: Exception) -> Response:
     """Starlette's handler for every Problem; the one place where an error becomes a status."""
     assert isinstance(error, Problem)
     request.app.state.meter.refused(error.status)
+    # The path alone: a query may have a secret in it.
+    address = request.client.host if request.client else ""
+    log.info("refused", status=error.status, reason=error.detail, path=request.scope["path"][:200], address=address)
     return response(error)
 
 

@@ -16,7 +16,7 @@ from streams.catalog import Catalog
 from streams.filter import Filter, FilterError, parse
 from streams.stream import EVERY_TABLE, FORMATS, Stream
 
-_PARAMETERS = frozenset({"format", "snapshot", "lastEventId", "last_event_id"})
+_PARAMETERS = frozenset({"format", "snapshot", "lastEventId", "last_event_id", "ticket"})
 _MAX_STREAMS = 20
 
 
@@ -86,7 +86,7 @@ def _filters(request: Request, streams: Sequence[Stream]) -> Mapping[str, Filter
     asked: dict[str, list[tuple[str, str]]] = {}
     names = {stream.name for stream in streams}
     for name, value in request.query_params.multi_items():
-        if name in _PARAMETERS:
+        if name in _PARAMETERS or (name == "access_token" and request.app.state.settings.query_tokens):
             continue
         stream, dot, column = name.partition(".")
         if not dot:

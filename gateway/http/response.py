@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.fanout import frame
+from gateway.fanout.admission import Place
 from gateway.fanout.frame import Cursor
 from gateway.fanout.hub import Hub
 from gateway.fanout.sink import BufferSink, Sink
@@ -43,12 +44,23 @@ class StreamResponse(Response):
     sse-starlette sends what the hub has written. `make` returns the subscriber for a sink.
     """
 
-    def __init__(self, hub: Hub, make: Callable[[Sink], Subscriber], cursor: Cursor | None, fault: str | None) -> None:
-        self._hub, self._make, self._cursor, self._fault = hub, make, cursor, fault
+    def __init__(
+        self, hub: Hub, make: Callable[[Sink], Subscriber], cursor: Cursor | None, fault: str | None, place: Place | None = None
+    ) -> None:
+        self._hub, self._make, self._cursor, self._fault, self._place = hub, make, cursor, fault, place
         super().__init__(headers=HEADERS)
         del self.headers["content-length"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._respond(scope, receive, send)
+        except BaseException:
+            # Perhaps it has never entered; who has, has given it up already, or does so when the connection ends.
+            if self._place is not None:
+                self._place.give_up()
+            raise
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         hand_over: HandOver | None = (scope.get("extensions") or {}).get(HAND_OVER)
         if hand_over is None:
             await self._send(scope, receive, send)
@@ -72,12 +84,15 @@ class StreamResponse(Response):
                 self._hub.end(subscriber, "slow")
                 raise
 
-        response = EventSourceResponse(self._frames(sink, subscriber), headers=HEADERS, ping=0, sep="\n")
+        response = EventSourceResponse(self._frames(sink, subscriber), headers=self.headers, ping=0, sep="\n")
         try:
             await response(scope, receive, patiently)
         except* TimeoutError:
             # Nothing more can be said; that the response is not complete makes the server close the connection.
             pass
+        finally:
+            if self._place is not None:
+                self._place.give_up()
 
     async def _frames(self, sink: BufferSink, subscriber: Subscriber) -> AsyncIterator[bytes]:
         self._hub.enter(subscriber, self._cursor, self._fault)
@@ -101,9 +116,9 @@ class _Head:
             await self._send(message)
 
 
-def refusal(reason: str, cursor: Cursor | None) -> Response:
+def refusal(reason: str, cursor: Cursor | None, retry_ms: int = 0) -> Response:
     """Answers who cannot be served now in the one way after which every EventSource comes back, with the id that it came with."""
-    retry_ms = random.randint(2000, 8000)
+    retry_ms = retry_ms or random.randint(2000, 8000)
     return Response(frame.control("reconnect", cursor or frame.NOWHERE, {"reason": reason, "retry": retry_ms}, retry_ms), headers=HEADERS)
 
 

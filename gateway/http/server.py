@@ -4,22 +4,18 @@ import copy
 import logging
 import signal
 import socket
-from collections.abc import Awaitable, Callable
 from functools import partial
 from urllib.parse import parse_qsl, urlencode
 
 import uvicorn
 from sse_starlette.sse import AppStatus
 from starlette.applications import Starlette
-from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.supervisors import Multiprocess
 
 from gateway import garbage, log
 from gateway.fanout.ticker import SLOW_SECONDS
 from gateway.http.app import create
-from gateway.http.edge import Edge
-from gateway.http.response import HAND_OVER
+from gateway.http.protocol import Protocol
 from gateway.settings import Settings, SettingsError
 
 _SEND_BUFFER_BYTES = 262_144
@@ -31,85 +27,6 @@ those who are live have their turn."""
 _UNHEARD_SECONDS = SLOW_SECONDS + 15
 """How long the kernel waits for a client to take what was sent: longer than the hub, which counts the slow ones."""
 _SECRETS = frozenset({"ticket", "access_token", "token"})
-
-
-class Protocol(HttpToolsProtocol):
-    """uvicorn's, with an ASGI extension by which a response takes the connection over.
-
-    Also: uvicorn tells each connection that the server shuts down; the first to hear it lets the application drain.
-    """
-
-    _running: RequestResponseCycle | None = None
-    """The request that is being answered; uvicorn's `cycle` is the one that was read last, which may wait behind it."""
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope["extensions"] = {HAND_OVER: self.hand_over}  # type: ignore[dict-item]  # its values may be anything
-
-    async def hand_over(self, start: Callable[[], Awaitable[None]]) -> Edge | None:
-        """Lets `start` send the response's head, and returns the connection, which uvicorn then knows nothing more of.
-
-        Returns None if that cannot be done and the response must be sent as usual: the head may be sent by then. A connection
-        of HTTP/1.0 gets no chunks.
-        """
-        cycle = self._running
-        if cycle is None or cycle.response_started:
-            return None
-        chunked = cycle.scope["http_version"] == "1.1"
-        if not chunked:
-            cycle.chunked_encoding = False
-        # The head leaves together with the first event: a system call less, and a packet.
-        cycle.transport = head = _Head()  # type: ignore[assignment]  # all that is called is `write`
-        try:
-            await start()
-        finally:
-            cycle.transport = self.transport
-        if not cycle.response_started or cycle.disconnected:
-            if head.data and not self.transport.is_closing():
-                self.transport.write(head.data)
-            return None
-        # Nothing can come after a stream, so what a client asks for behind it is not answered.
-        self.pipeline.clear()
-        cycle.response_complete = True
-        self._unset_keepalive_if_required()
-        self.flow.resume_reading()
-        self.connections.discard(self)
-        self._forget_request()
-        self._running = None
-        return Edge(self.transport, head.data, chunked, self.flow.write_paused, self.connections, self.app_state["drain"])
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        if self._running is not None and not self._running.response_complete:
-            # uvicorn tells only the request that was read last.
-            self._running.disconnected = True
-            self._running.message_event.set()
-        self._forget_request()
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._running = cycle
-        super()._start_asgi_task(cycle, app)
-
-    def _forget_request(self) -> None:
-        """Lets go of what leads back here, so that nothing of a request waits for the garbage collector."""
-        self.parser = None  # type: ignore[assignment]  # nothing is parsed any more
-        for scope in (self.scope, self._running.scope if self._running else None):
-            if scope is not None:
-                scope.pop("extensions", None)
-
-    def shutdown(self) -> None:
-        super().shutdown()
-        self.app_state["drain"]()
-
-
-class _Head:
-    """Stands for the transport while uvicorn writes a response's head."""
-
-    def __init__(self) -> None:
-        self.data = b""
-
-    def write(self, data: bytes) -> None:
-        self.data += data
 
 
 class RedactQuery(logging.Filter):
@@ -154,6 +71,9 @@ def serve(settings: Settings, workers: int = 1) -> None:
         log_config=_log_config(),
         access_log=settings.log_level in ("debug", "info"),
         server_header=False,
+        # Else whoever connects from this machine could say that they are somebody else.
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
         timeout_keep_alive=5,
         timeout_graceful_shutdown=max(1, round(settings.drain.total_seconds())),
     )

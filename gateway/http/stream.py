@@ -6,31 +6,57 @@
 
 import random
 
+import structlog
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from auth.principal import Principal
-from auth.token import TokenError, TokenMissing, Verifier
+from gateway.fanout.admission import Place
 from gateway.fanout.frame import Cursor
 from gateway.fanout.hub import Hub, Unavailable
 from gateway.fanout.look import Looks
 from gateway.fanout.sink import Sink
 from gateway.fanout.subscriber import Subscriber
 from gateway.http import error
+from gateway.http.credentials import Caller, identify
+from gateway.http.gate import Gate, address_of, told_to_come_back
 from gateway.http.query import Query
 from gateway.http.response import StreamResponse, headers_only, refusal
 from streams.catalog import Catalog
 
+log = structlog.get_logger()
+
 
 async def open_stream(request: Request) -> Response:
     """GET /streams/{names}: one connection with one stream or several."""
-    principal = authenticate(request)
-    query = Query.read(request, principal)
-    if request.method == "HEAD":
-        return headers_only()
-    if query.asks_postgres:
-        # Only these keep their claims: verifying twice costs them less than keeping them would cost all others.
-        principal = authenticate(request, keep_claims=True)
+    gate: Gate = request.app.state.gate
+    try:
+        await gate.attempt(request)
+        caller = await identify(request)
+        query = Query.read(request, caller.principal)
+        if request.method == "HEAD":
+            return headers_only()
+        if query.asks_postgres and not caller.principal.claims:
+            # Only these keep their claims: verifying twice costs them less than keeping them would cost all others.
+            caller = await identify(request, keep_claims=True)
+        place = await gate.enter(request, caller.principal)
+    except (error.TooMany, error.Unavailable) as problem:
+        if (answer := told_to_come_back(request, problem)) is not None:
+            return answer
+        raise
+    try:
+        answer = await _answer(request, caller, query, place)
+    except BaseException:
+        if place is not None:
+            place.give_up()
+        raise
+    if place is not None and not isinstance(answer, StreamResponse):
+        place.give_up()
+    if caller.cookie:
+        answer.headers.append("Set-Cookie", caller.cookie)
+    return answer
+
+
+async def _answer(request: Request, caller: Caller, query: Query, place: Place | None) -> Response:
     hub: Hub = request.app.state.hub
     looks: Looks = request.app.state.looks
     cursor = Cursor.parse(query.since)
@@ -46,18 +72,28 @@ async def open_stream(request: Request) -> Response:
             # No browser, whose EventSource would never come back.
             raise error.Unavailable("there are no snapshots while Postgres is away", {"Retry-After": str(random.randint(2, 8))}) from away
         return refusal("unavailable", None)
-    # A name, no secret: nothing can be done with it alone.
+    # A name, no secret: nothing can be done with it but by the same user.
     connection = f"{random.getrandbits(64):016x}"
+    log.info(
+        "stream opened",
+        connection=connection,
+        subject=caller.principal.subject,
+        streams=[stream.name for stream in query.streams],
+        carrier=caller.carrier,
+        address=address_of(request),
+    )
 
     def subscriber(sink: Sink) -> Subscriber:
-        return Subscriber(connection, principal, query.looks(looks, principal, sink.chunked), sink, query.snapshots)
+        made = Subscriber(connection, caller.principal, query.looks(looks, caller.principal, sink.chunked), sink, query.snapshots)
+        made.place = place
+        return made
 
-    return StreamResponse(hub, subscriber, cursor, "unknown-id" if query.since and cursor is None else None)
+    return StreamResponse(hub, subscriber, cursor, "unknown-id" if query.since and cursor is None else None, place)
 
 
 async def list_streams(request: Request) -> Response:
     """GET /streams: what the caller may open."""
-    principal = authenticate(request)
+    principal = (await identify(request)).principal
     catalog: Catalog = request.app.state.catalog
     listed = [
         {
@@ -73,28 +109,3 @@ async def list_streams(request: Request) -> Response:
         if stream.open_to(principal)
     ]
     return JSONResponse({"streams": listed}, headers={"Cache-Control": "no-store"})
-
-
-def authenticate(request: Request, keep_claims: bool = False) -> Principal:
-    """Returns whom the Bearer token speaks for. Raises Unauthenticated or InvalidToken."""
-    verifier: Verifier = request.app.state.verifier
-    try:
-        return verifier.verify(_bearer(request), keep_claims)
-    except TokenMissing as missing:
-        raise error.Unauthenticated("send a token as `Authorization: Bearer …`") from missing
-    except TokenError as invalid:
-        raise error.InvalidToken(str(invalid) or str(type(invalid).__doc__)) from invalid
-
-
-def _bearer(request: Request) -> str:
-    values = request.headers.getlist("authorization")
-    if not values:
-        raise TokenMissing
-    if len(values) > 1:
-        raise error.InvalidRequest("there are several Authorization headers")
-    scheme, _, token = values[0].partition(" ")
-    if scheme.lower() != "bearer":
-        raise TokenMissing
-    if not token.strip():
-        raise TokenError("there is no token behind `Bearer`")
-    return token.strip()

@@ -1,5 +1,6 @@
 """Tokens: whom they speak for, and why not. Nothing of a token is ever in an error."""
 
+import math
 import re
 import time
 from typing import Any
@@ -15,7 +16,7 @@ from auth.token import LEEWAY_SECONDS, TokenError, TokenExpired, TokenMissing, V
 from tests.auth.pem import forge, part, private_key, public_pem
 
 SECRET = "kK9-canary-of-the-secret-" * 3
-VERIFIER = Verifier(shared_secret(SECRET))
+VERIFIER = Verifier(shared_secret(SECRET), max_lifetime_seconds=math.inf)
 SUBJECT = "canary-subject"
 
 
@@ -58,7 +59,7 @@ def test_public_key_round_trip(kind: str, algorithm: str) -> None:
 
 def test_signed_is_verified() -> None:
     """What `sign` makes is verified, with every claim that was given."""
-    principal = VERIFIER.verify(sign(VERIFIER.key, claims(role="provider", provider_id="7", exp=2_000_000_000)))
+    principal = VERIFIER.verify(sign(shared_secret(SECRET), claims(role="provider", provider_id="7", exp=2_000_000_000)))
     assert principal == Principal(SUBJECT, frozenset({"provider"}), "7", 2_000_000_000.0)
 
 
@@ -99,9 +100,10 @@ def test_unsigned_is_refused() -> None:
 
 def test_narrowed_algorithm_is_refused() -> None:
     """With ROWCAST_JWT_ALGORITHMS=HS512 a token of HS256 is refused, and one of HS512 is not."""
-    narrow = Verifier(shared_secret(SECRET, ("HS512",)))
+    key = shared_secret(SECRET, ("HS512",))
+    narrow = Verifier(key)
     assert refusal(jwt.encode(claims(), SECRET, "HS256"), narrow) == "the token's algorithm is not accepted"
-    assert narrow.verify(sign(narrow.key, claims())).subject == SUBJECT
+    assert narrow.verify(sign(key, claims())).subject == SUBJECT
 
 
 @pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
@@ -215,7 +217,7 @@ def test_odd_roles_are_refused(roles: Any) -> None:
 
 def test_issuer() -> None:
     """Where an issuer is configured, a token from another or from none is refused."""
-    strict = Verifier(VERIFIER.key, issuer="https://issuer.example")
+    strict = Verifier(VERIFIER.keys, issuer="https://issuer.example")
     assert verify(strict, iss="https://issuer.example").subject == SUBJECT
     assert refusal(jwt.encode(claims(iss="https://other.example"), SECRET, "HS256"), strict) == "the token is from another issuer"
     assert refusal(jwt.encode(claims(), SECRET, "HS256"), strict) == "the token has no iss"
@@ -224,7 +226,7 @@ def test_issuer() -> None:
 
 def test_audience() -> None:
     """Where an audience is configured, a token for another or for none is refused; one for several fits if ours is among them."""
-    strict = Verifier(VERIFIER.key, audience="rowcast")
+    strict = Verifier(VERIFIER.keys, audience="rowcast")
     assert verify(strict, aud="rowcast").subject == SUBJECT
     assert verify(strict, aud=["other", "rowcast"]).subject == SUBJECT
     assert refusal(jwt.encode(claims(aud="other"), SECRET, "HS256"), strict) == "the token is for another audience"

@@ -14,7 +14,7 @@ from hypercorn.typing import Framework
 from sse_starlette.sse import AppStatus
 from starlette.applications import Starlette
 
-from gateway.http.server import Protocol
+from gateway.http.protocol import Protocol
 
 DRAIN_SECONDS = 3
 

@@ -9,7 +9,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.fanout.sink import BufferSink
 from gateway.http.edge import Edge
-from gateway.http.server import Protocol
+from gateway.http.protocol import Protocol
 from tests.support import http_server
 
 

@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from gateway.fanout.subscriber import Subscriber
 from gateway.http import server
 from gateway.http.app import create
-from gateway.http.server import Protocol
+from gateway.http.protocol import Protocol
 from tests.gateway.fanout.manual import Manual, manual
 from tests.support import sse
 from tests.support.gateway import Web, positions, settings, token, until

@@ -4,7 +4,7 @@ import gc
 
 from gateway.fanout.subscriber import Subscriber
 from gateway.http.edge import Edge
-from gateway.http.server import Protocol
+from gateway.http.protocol import Protocol
 from tests.gateway.fanout.manual import manual
 from tests.support.gateway import until, web
 from tests.support.servers import Servers

@@ -1,0 +1,120 @@
+"""Which tokens are revoked: of a subject up to a time, or one by its id. In Redis for as long as a token may live, and in each process.
+
+- Asked in memory: a connect costs no question, and whoever is open is found when one is pushed.
+- What Redis has forgotten, those who know it write there again: it is a cache, and a right that was taken stays taken.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import orjson
+from redis.asyncio import Redis
+
+from auth.principal import Principal
+
+_KEY = "rowcast:{0}:revocations"
+_MAX_NAME = 128
+
+
+class RevocationError(Exception):
+    """What is to be revoked is not understood; says why."""
+
+
+@dataclass(frozen=True)
+class Revocation:
+    """Of all tokens of `subject` issued up to `before`, or of the one whose id is `token_id`; until `until`. In seconds since 1970."""
+
+    subject: str = ""
+    token_id: str = ""
+    before: float = 0.0
+    until: float = 0.0
+
+    @staticmethod
+    def read(asked: Any, lifetime_seconds: float) -> "Revocation":
+        """Reads `{"sub": …}`, `{"jti": …}` or `{"sub": …, "issued_before": …}`. Raises RevocationError."""
+        if not isinstance(asked, dict) or not asked:
+            raise RevocationError("name what is to be revoked: sub or jti")
+        if unknown := sorted(set(asked) - {"sub", "jti", "issued_before"}):
+            raise RevocationError(f"unknown: {str(unknown[0])[:40]}")
+        if ("sub" in asked) == ("jti" in asked):
+            raise RevocationError("name either sub or jti")
+        if "jti" in asked and "issued_before" in asked:
+            raise RevocationError("issued_before goes with sub")
+        now = time.time()
+        name = asked.get("sub", asked.get("jti"))
+        name = str(name) if isinstance(name, int) and not isinstance(name, bool) else name
+        if not isinstance(name, str) or not 0 < len(name) <= _MAX_NAME or not name.isprintable():
+            raise RevocationError("sub and jti are names")
+        before = asked.get("issued_before", now)
+        if isinstance(before, bool) or not isinstance(before, int | float) or not 0 < before <= now + 60:
+            raise RevocationError("issued_before is a time in seconds since 1970, and not to come")
+        until = now + lifetime_seconds
+        return Revocation(token_id=name, until=until) if "jti" in asked else Revocation(subject=name, before=before, until=until)
+
+    def encode(self) -> bytes:
+        return orjson.dumps((self.subject, self.token_id, self.before, self.until))
+
+    @staticmethod
+    def decode(data: bytes) -> "Revocation":
+        """Raises ValueError, or TypeError, for what is none."""
+        subject, token_id, before, until = orjson.loads(data)
+        return Revocation(str(subject), str(token_id), float(before), float(until))
+
+
+class Revocations:
+    """Those that are known here. `channel` is where other processes hear of new ones."""
+
+    def __init__(self, redis: "Redis", channel: str) -> None:
+        self._redis = redis
+        self._channel = channel
+        self._subjects: dict[str, Revocation] = {}
+        self._tokens: dict[str, Revocation] = {}
+
+    def __len__(self) -> int:
+        return len(self._subjects) + len(self._tokens)
+
+    def revoked(self, principal: Principal) -> bool:
+        """Says whether somebody's token is revoked. One without a time of issue is revoked with its subject."""
+        if not self._subjects and not self._tokens:
+            return False
+        of_subject = self._subjects.get(principal.subject)
+        return (of_subject is not None and principal.issued_at <= of_subject.before) or (
+            bool(principal.token_id) and principal.token_id in self._tokens
+        )
+
+    def learn(self, revocation: Revocation) -> None:
+        """Takes one in; of a subject the latest counts, and each as long as the longest."""
+        known = self._tokens if revocation.token_id else self._subjects
+        name = revocation.token_id or revocation.subject
+        before = known.get(name, revocation)
+        known[name] = Revocation(
+            revocation.subject, revocation.token_id, max(before.before, revocation.before), max(before.until, revocation.until)
+        )
+
+    async def add(self, revocation: Revocation, message: Mapping[str, Any]) -> None:
+        """Writes one down and tells all processes by a message. Raises RedisError."""
+        self.learn(revocation)
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.zadd(_KEY, {revocation.encode(): revocation.until})
+        pipeline.publish(self._channel, orjson.dumps(message))
+        await pipeline.execute()
+
+    async def refresh(self) -> None:
+        """Learns what Redis has, tells it what it has not, and forgets what is over. Raises RedisError."""
+        now = time.time()
+        for known in (self._subjects, self._tokens):
+            for name in [name for name, each in known.items() if each.until < now]:
+                del known[name]
+        await self._redis.zremrangebyscore(_KEY, "-inf", now)
+        there: set[bytes] = set(cast("list[bytes]", await self._redis.zrange(_KEY, 0, -1)))
+        for data in there:
+            try:
+                self.learn(Revocation.decode(data))
+            except (ValueError, TypeError):
+                # Somebody else writes here.
+                continue
+        missing = {each.encode(): each.until for known in (self._subjects, self._tokens) for each in known.values()}
+        if missing := {data: until for data, until in missing.items() if data not in there}:
+            await self._redis.zadd(_KEY, missing)

@@ -1,0 +1,75 @@
+"""One-time tickets for an EventSource, which can send no header: half a minute, one use over all web processes, one origin.
+
+- A browser comes back with the same address, whose ticket is spent: the pass that it got as a cookie with the first answer lets it in,
+  with that ticket, from that origin, until the token expires.
+- Redis has hashes of tickets and passes, and the token's claims; never a ticket, a pass or a token.
+"""
+
+import hashlib
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from redis.asyncio import Redis
+
+from auth.principal import Principal
+from auth.token import TokenError, TokenExpired, principal_of
+
+TICKET_SECONDS = 30
+_MAX_LENGTH = 128
+
+
+@dataclass(frozen=True)
+class Redeemed:
+    """Whom a ticket speaks for, and the pass to come back with, for so many seconds."""
+
+    principal: Principal
+    password: str
+    seconds: int
+
+
+class Tickets:
+    """Issues and redeems them. Both raise RedisError where Redis is away."""
+
+    def __init__(self, redis: "Redis") -> None:
+        self._redis = redis
+
+    async def issue(self, claims: Mapping[str, Any], origin: str) -> str:
+        """Returns a ticket for verified claims, good for requests of an origin (empty: of none)."""
+        ticket = secrets.token_urlsafe(32)
+        value = orjson.dumps({"claims": claims, "origin": origin})
+        await self._redis.set(_key("ticket", ticket), value, ex=TICKET_SECONDS)
+        return ticket
+
+    async def redeem(self, ticket: str, password: str, origin: str) -> Redeemed:
+        """Lets a ticket in once, and again with the pass that its first use gave. Raises TokenError."""
+        if not 0 < len(ticket) <= _MAX_LENGTH or len(password) > _MAX_LENGTH:
+            raise TokenError("the ticket is not valid")
+        value = await self._redis.getdel(_key("ticket", ticket))
+        if value is not None:
+            password = secrets.token_urlsafe(32)
+        elif password:
+            value = await self._redis.get(_key("pass", f"{ticket}.{password}"))
+        if value is None:
+            raise TokenError("the ticket is not valid, or not any more")
+        found = orjson.loads(value)
+        if found["origin"] != origin:
+            raise TokenError("the ticket is for another origin")
+        principal = principal_of(found["claims"], keep_claims=True)
+        seconds = int(principal.expires_at - time.time())
+        if seconds <= 0:
+            raise TokenExpired
+        await self._redis.set(_key("pass", f"{ticket}.{password}"), value, ex=seconds)
+        return Redeemed(principal, password, seconds)
+
+
+def cookie_of(ticket: str) -> str:
+    """Returns the name of the cookie for a ticket's pass: several streams of a page have one each."""
+    return f"__Secure-rowcast-{hashlib.sha256(ticket.encode()).hexdigest()[:12]}"
+
+
+def _key(kind: str, secret: str) -> str:
+    return f"rowcast:{{0}}:{kind}:{hashlib.sha256(secret.encode()).hexdigest()}"

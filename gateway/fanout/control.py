@@ -1,0 +1,132 @@
+"""⑦ What web processes tell each other beside events: revocations, and newer tokens for streams that are open elsewhere.
+
+- Heard on the tail's connection. What was said while it was cut off is read again when it is back, before anything is sent.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Iterator
+from enum import Enum
+from functools import partial
+from typing import Any, Protocol, cast
+
+import orjson
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from auth.principal import Principal
+from auth.revocation import Revocation, Revocations
+from auth.token import TokenError, principal_of
+from gateway import wire
+from gateway.fanout.roster import Roster
+from gateway.fanout.subscriber import State, Subscriber
+
+_REPLY_SECONDS = 2
+_REFRESH_SECONDS = 10.0
+
+log = structlog.get_logger()
+
+
+class Renewal(Enum):
+    """What became of a newer token for an open stream."""
+
+    RENEWED = "renewed"
+    UNKNOWN = "unknown"
+    ANOTHERS = "anothers"
+
+
+class End(Protocol):
+    """Ends a subscriber's stream, for one of the known reasons."""
+
+    def __call__(self, subscriber: Subscriber, reason: str) -> None: ...
+
+
+class Control:
+    """Acts on the streams of this process, and asks the others."""
+
+    def __init__(self, redis: "Redis", revocations: Revocations, roster: Roster, end: End) -> None:
+        self.revocations = revocations
+        self._redis = redis
+        self._roster = roster
+        self._end = end
+
+    async def revoke(self, revocation: Revocation) -> None:
+        """Revokes tokens everywhere; here at once. Raises RedisError where the others cannot be told."""
+        self.revocations.learn(revocation)
+        self._end_revoked()
+        await self.revocations.add(revocation, revocation_message(revocation))
+
+    async def renew(self, connection: str, principal: Principal) -> Renewal:
+        """Gives an open stream a newer token, in whatever process it is. `principal` has its claims. Raises RedisError."""
+        for subscriber in self._named(connection):
+            return self._renew(subscriber, principal)
+        reply = f"rowcast:{wire.SHARD}:reply:{secrets.token_hex(16)}"
+        message = {"renew": connection, "claims": orjson.Fragment(principal.claims), "reply": reply}
+        await self._redis.publish(wire.CONTROL, orjson.dumps(message))
+        answer = await cast("Awaitable[list[bytes] | None]", self._redis.blpop([reply], timeout=_REPLY_SECONDS))
+        return Renewal(answer[1].decode()) if answer else Renewal.UNKNOWN
+
+    async def run(self) -> None:
+        """Looks every few seconds whether Redis knows what is revoked, until cancelled."""
+        while True:
+            await asyncio.sleep(_REFRESH_SECONDS)
+            try:
+                await self.refresh()
+            except (RedisError, OSError):
+                # The tail says so.
+                continue
+
+    async def refresh(self) -> None:
+        """Catches up with what was said while nobody listened. Raises RedisError."""
+        await self.revocations.refresh()
+        self._end_revoked()
+
+    def take(self, data: bytes) -> Callable[[], Awaitable[None]] | None:
+        """Acts on a message; what is still to be done for it, if anything, is returned. Raises ValueError for none of ours."""
+        try:
+            message: dict[str, Any] = orjson.loads(data)
+            if "revoke" in message:
+                self.revocations.learn(Revocation.decode(orjson.dumps(message["revoke"])))
+                self._end_revoked()
+            elif "renew" in message:
+                return self._renew_for(str(message["renew"]), principal_of(message["claims"], keep_claims=True), str(message["reply"]))
+        except (TypeError, LookupError, TokenError) as error:
+            raise ValueError("not a message of ours") from error
+        return None
+
+    def _renew_for(self, connection: str, principal: Principal, reply: str) -> Callable[[], Awaitable[None]] | None:
+        for subscriber in self._named(connection):
+            return partial(self._tell, reply, self._renew(subscriber, principal))
+        return None
+
+    async def _tell(self, reply: str, renewal: Renewal) -> None:
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.rpush(reply, renewal.value)
+        pipeline.expire(reply, 2 * _REPLY_SECONDS)
+        await pipeline.execute()
+
+    def _named(self, connection: str) -> Iterator[Subscriber]:
+        for subscriber in self._roster.subscribers:
+            if subscriber.connection == connection and subscriber.state is not State.ENDED:
+                yield subscriber
+
+    def _renew(self, subscriber: Subscriber, principal: Principal) -> Renewal:
+        if principal.subject != subscriber.principal.subject:
+            return Renewal.ANOTHERS
+        if self.revocations.revoked(principal):
+            self._end(subscriber, "revoked")
+        elif not subscriber.renew(principal):
+            self._end(subscriber, "forbidden")
+        log.info("token renewed", connection=subscriber.connection, subject=principal.subject, state=subscriber.state.value)
+        return Renewal.RENEWED
+
+    def _end_revoked(self) -> None:
+        for subscriber in list(self._roster.subscribers):
+            if subscriber.state is not State.ENDED and self.revocations.revoked(subscriber.principal):
+                self._end(subscriber, "revoked")
+
+
+def revocation_message(revocation: Revocation) -> dict[str, Any]:
+    """Returns what tells others of a revocation."""
+    return {"revoke": orjson.Fragment(revocation.encode())}

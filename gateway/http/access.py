@@ -1,0 +1,110 @@
+"""⑨ `/auth/…`, newer tokens for open streams, and revocations: what clients and admins do about access."""
+
+import asyncio
+import time
+from typing import Any
+
+import orjson
+import structlog
+from redis.exceptions import RedisError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from auth.revocation import Revocation, RevocationError
+from auth.ticket import TICKET_SECONDS, Tickets
+from gateway.fanout.control import Renewal
+from gateway.fanout.hub import Hub
+from gateway.http import error
+from gateway.http.credentials import SESSION, bearer, check_origin, comparable_origin, cookie, identify
+from gateway.settings import Settings
+
+_COOKIE_BYTES = 3800
+"""A browser keeps 4,096 bytes, with name and attributes."""
+_BODY_BYTES = 16_384
+_BODY_SECONDS = 10.0
+_AWAY = {"Retry-After": "5"}
+_NO_STORE = {"Cache-Control": "no-store"}
+
+log = structlog.get_logger()
+
+
+async def open_session(request: Request) -> Response:
+    """POST /auth/session with a Bearer token: keeps it in a cookie that scripts cannot read, for as long as it is valid."""
+    check_origin(request, required=False)
+    principal = await bearer(request)
+    token = request.headers["authorization"].partition(" ")[2].strip()
+    if len(token) > _COOKIE_BYTES:
+        raise error.Malformed(f"a cookie has no room for a token of {len(token)} bytes")
+    log.info("session opened", subject=principal.subject)
+    return Response(status_code=204, headers={**_NO_STORE, "Set-Cookie": cookie(request, SESSION, token, _left(principal.expires_at))})
+
+
+async def close_session(request: Request) -> Response:
+    """DELETE /auth/session: forgets the cookie. The token in it lives on, unless it is revoked."""
+    check_origin(request, required=False)
+    return Response(status_code=204, headers={**_NO_STORE, "Set-Cookie": cookie(request, SESSION, "", 0)})
+
+
+async def issue_ticket(request: Request) -> Response:
+    """POST /auth/ticket with a Bearer token: a ticket for one EventSource, of the page's origin."""
+    principal = await bearer(request, keep_claims=True)
+    tickets: Tickets = request.app.state.tickets
+    try:
+        ticket = await tickets.issue(orjson.loads(principal.claims), comparable_origin(request))
+    except (RedisError, OSError) as away:
+        raise error.Unavailable("tickets cannot be issued now", _AWAY) from away
+    log.info("ticket issued", subject=principal.subject)
+    return JSONResponse({"ticket": ticket, "expires_in": TICKET_SECONDS}, headers=_NO_STORE)
+
+
+async def renew_token(request: Request) -> Response:
+    """POST /streams/connections/{connection}/token with the newer token as Bearer."""
+    principal = await bearer(request, keep_claims=True)
+    hub: Hub = request.app.state.hub
+    try:
+        renewal = await hub.controls.renew(request.path_params["connection"], principal)
+    except (RedisError, OSError) as away:
+        raise error.Unavailable("the stream's process cannot be asked now", _AWAY) from away
+    if renewal is Renewal.UNKNOWN:
+        raise error.NotFound("there is no such open stream")
+    if renewal is Renewal.ANOTHERS:
+        raise error.Forbidden("the stream is another user's")
+    return Response(status_code=204, headers=_NO_STORE)
+
+
+async def revoke(request: Request) -> Response:
+    """POST /admin/revocations, for admins: `{"sub": …}`, `{"jti": …}` or `{"sub": …, "issued_before": …}`."""
+    caller = await identify(request)
+    if "admin" not in caller.principal.roles:
+        raise error.Forbidden("this is for admins")
+    settings: Settings = request.app.state.settings
+    try:
+        revocation = Revocation.read(await _json(request), settings.max_token_lifetime.total_seconds())
+    except RevocationError as wrong:
+        raise error.Malformed(str(wrong)) from wrong
+    hub: Hub = request.app.state.hub
+    try:
+        await hub.controls.revoke(revocation)
+    except (RedisError, OSError) as away:
+        raise error.Unavailable("revoked in this process; the others cannot be told now: send it again", _AWAY) from away
+    log.warning("revoked", by=caller.principal.subject, subject=revocation.subject, token_id=revocation.token_id, before=revocation.before)
+    return Response(status_code=204, headers=_NO_STORE)
+
+
+async def _json(request: Request) -> Any:
+    body = b""
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > _BODY_BYTES:
+                    raise error.TooLarge(f"a body of more than {_BODY_BYTES} bytes is too large")
+        return orjson.loads(body)
+    except TimeoutError as late:
+        raise error.Malformed("the body takes too long") from late
+    except ValueError as invalid:
+        raise error.Malformed("the body is no JSON") from invalid
+
+
+def _left(expires_at: float) -> int:
+    return max(1, int(expires_at - time.time()))

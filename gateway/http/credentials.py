@@ -1,0 +1,185 @@
+"""⑨ Who is asking, by which carrier: Bearer token, session cookie, one-time ticket, or a token in the query where that is switched on.
+
+- A cookie is sent whoever wrote the page: so the origin of each request that carries one is checked.
+- Two carriers that speak of different users are a mistake or an attack, and never one of the two.
+- Nothing of a credential appears in an error.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from redis.exceptions import RedisError
+from starlette.requests import Request
+
+from auth.jwks import Jwks, JwksUnavailable, UnknownKey
+from auth.principal import Principal
+from auth.revocation import Revocations
+from auth.ticket import Tickets, cookie_of
+from auth.token import TokenError, Verifier
+from gateway.http import error
+from gateway.settings import Settings
+
+SESSION = "__Secure-rowcast"
+_AWAY = {"Retry-After": "5"}
+_background: set[asyncio.Task[None]] = set()
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks, and a cookie that the answer is to set, if any."""
+
+    principal: Principal
+    carrier: str
+    cookie: str = ""
+
+
+async def identify(request: Request, keep_claims: bool = False) -> Caller:
+    """Returns who asks. Raises InvalidRequest, Unauthenticated, InvalidToken, Forbidden for a wrong origin, Unavailable."""
+    values = request.headers.getlist("authorization")
+    session = _cookie(request, SESSION) if "cookie" in request.headers else None
+    if values:
+        if request.scope["query_string"] and "access_token" in request.query_params and request.app.state.settings.query_tokens:
+            raise error.InvalidRequest("there is a token in the header, and another in the address")
+        principal = await bearer(request, keep_claims)
+        if session:
+            await _agree(request, principal, session)
+        return Caller(principal, "bearer")
+    query = request.query_params if request.scope["query_string"] else {}
+    if "ticket" in query:
+        return await _by_ticket(request)
+    if session:
+        check_origin(request)
+        return Caller(await _verified(request, session, keep_claims), "cookie")
+    if "access_token" in query:
+        settings: Settings = request.app.state.settings
+        if not settings.query_tokens:
+            raise error.Unauthenticated("tokens in the address are switched off: send it as `Authorization: Bearer …`, or get a ticket")
+        return Caller(await _verified(request, _only(request, "access_token"), keep_claims), "query")
+    raise error.Unauthenticated("send a token as `Authorization: Bearer …`")
+
+
+async def bearer(request: Request, keep_claims: bool = False) -> Principal:
+    """Returns whom the Bearer token speaks for, and takes nothing else."""
+    values = request.headers.getlist("authorization")
+    if not values:
+        raise error.Unauthenticated("send a token as `Authorization: Bearer …`")
+    if len(values) > 1:
+        raise error.InvalidRequest("there are several Authorization headers")
+    scheme, _, token = values[0].partition(" ")
+    if scheme.lower() != "bearer":
+        raise error.Unauthenticated("send a token as `Authorization: Bearer …`")
+    if not token.strip():
+        raise error.InvalidToken("there is no token behind `Bearer`")
+    return await _verified(request, token.strip(), keep_claims)
+
+
+def origin_of(request: Request) -> str:
+    """Returns the origin that a browser says its page has; empty where it says nothing, as other clients do."""
+    if origin := request.headers.get("origin"):
+        return origin
+    if request.headers.get("sec-fetch-site") == "same-origin":
+        # A browser leaves Origin out of a GET to where the page is from.
+        return f"{request.url.scheme}://{request.headers.get('host', '')}"
+    if referer := request.headers.get("referer"):
+        parts = urlsplit(referer)
+        return f"{parts.scheme}://{parts.netloc}"
+    return ""
+
+
+def check_origin(request: Request, required: bool = True) -> None:
+    """Refuses requests of other pages than ours and those that are configured; and, if one is required, those that say no origin."""
+    origin = origin_of(request)
+    if not origin and not required:
+        return
+    settings: Settings = request.app.state.settings
+    # Behind a proxy that speaks TLS our own scheme is not the browser's.
+    own = bool(origin) and urlsplit(origin).netloc == request.headers.get("host")
+    if not own and origin not in settings.cors_origins:
+        raise error.Forbidden("this origin may not use the cookie: see ROWCAST_CORS_ORIGINS")
+
+
+async def _by_ticket(request: Request) -> Caller:
+    tickets: Tickets = request.app.state.tickets
+    ticket = _only(request, "ticket")
+    name = cookie_of(ticket)
+    try:
+        redeemed = await tickets.redeem(ticket, _cookie(request, name) or "", comparable_origin(request))
+    except TokenError as invalid:
+        raise error.InvalidToken(str(invalid) or str(type(invalid).__doc__)) from invalid
+    except (RedisError, OSError) as away:
+        raise error.Unavailable("tickets cannot be checked now", _AWAY) from away
+    _check_revoked(request, redeemed.principal)
+    return Caller(redeemed.principal, "ticket", cookie(request, name, redeemed.password, redeemed.seconds))
+
+
+def comparable_origin(request: Request) -> str:
+    """Returns the request's origin, without the scheme where it is our own, which a proxy that speaks TLS hides from us."""
+    origin = origin_of(request)
+    host = request.headers.get("host", "")
+    return host if origin and urlsplit(origin).netloc == host else origin
+
+
+def cookie(request: Request, name: str, value: str, seconds: int) -> str:
+    """Returns the header that sets a cookie for the streams; with 0 seconds it is forgotten."""
+    settings: Settings = request.app.state.settings
+    return f"{name}={value}; Max-Age={seconds}; Path=/streams; Secure; HttpOnly; SameSite={settings.cookie_samesite.capitalize()}"
+
+
+async def _agree(request: Request, principal: Principal, session: str) -> None:
+    try:
+        other = await _verified(request, session, False)
+    except error.Problem:
+        # An old cookie beside a new token is no contradiction.
+        return
+    if other.subject != principal.subject:
+        raise error.InvalidRequest("the Authorization header and the cookie are of different users")
+
+
+async def _verified(request: Request, token: str, keep_claims: bool) -> Principal:
+    verifier: Verifier = request.app.state.verifier
+    try:
+        try:
+            principal = verifier.verify(token, keep_claims)
+        except UnknownKey:
+            assert isinstance(verifier.keys, Jwks)
+            await verifier.keys.refresh()
+            principal = verifier.verify(token, keep_claims)
+    except UnknownKey as unknown:
+        raise error.InvalidToken("the token's key is not known") from unknown
+    except JwksUnavailable as away:
+        raise error.Unavailable("tokens cannot be verified now: ROWCAST_JWKS_URL does not answer", _AWAY) from away
+    except TokenError as invalid:
+        raise error.InvalidToken(str(invalid) or str(type(invalid).__doc__)) from invalid
+    if isinstance(verifier.keys, Jwks) and verifier.keys.stale:
+        # The old keys serve meanwhile.
+        task = asyncio.create_task(verifier.keys.refresh())
+        _background.add(task)
+        task.add_done_callback(_background.discard)
+    _check_revoked(request, principal)
+    return principal
+
+
+def _check_revoked(request: Request, principal: Principal) -> None:
+    revocations: Revocations = request.app.state.revocations
+    if revocations.revoked(principal):
+        raise error.InvalidToken("the token is revoked")
+
+
+def _cookie(request: Request, name: str) -> str | None:
+    values = set()
+    for header in request.headers.getlist("cookie"):
+        for pair in header.split(";"):
+            key, _, value = pair.partition("=")
+            if key.strip() == name:
+                values.add(value.strip())
+    if len(values) > 1:
+        raise error.InvalidRequest(f"there are several cookies {name}")
+    return values.pop() if values else None
+
+
+def _only(request: Request, name: str) -> str:
+    values = request.query_params.getlist(name)
+    if len(values) > 1:
+        raise error.InvalidRequest(f"{name} is there several times")
+    return values[0]
