@@ -5,7 +5,6 @@
 """
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -93,12 +92,12 @@ class Revocations:
             revocation.subject, revocation.token_id, max(before.before, revocation.before), max(before.until, revocation.until)
         )
 
-    async def add(self, revocation: Revocation, message: Mapping[str, Any]) -> None:
-        """Writes one down and tells all processes by a message. Raises RedisError."""
+    async def add(self, revocation: Revocation) -> None:
+        """Writes one down and tells all processes. Raises RedisError."""
         self.learn(revocation)
         pipeline = self._redis.pipeline(transaction=True)
         pipeline.zadd(_KEY, {revocation.encode(): revocation.until})
-        pipeline.publish(self._channel, orjson.dumps(message))
+        pipeline.publish(self._channel, orjson.dumps({"revoke": orjson.Fragment(revocation.encode())}))
         await pipeline.execute()
 
     async def refresh(self) -> None:

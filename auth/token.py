@@ -137,14 +137,14 @@ def principal_of(claims: Mapping[str, Any], keep_claims: bool = False) -> Princi
         provider_id=_identity(claims["provider_id"], "provider_id") if "provider_id" in claims else subject,
         expires_at=float(claims["exp"]),
         claims=json.dumps(claims) if keep_claims else "",
-        token_id=_identity(claims["jti"], "jti") if "jti" in claims else "",
+        token_id=_identity(claims["jti"], "jti", blanks=True) if "jti" in claims else "",
         issued_at=float(claims.get("iat", 0)),
     )
 
 
-def _identity(value: object, name: str) -> str:
+def _identity(value: object, name: str, blanks: bool = False) -> str:
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    if not isinstance(text, str) or not 0 < len(text) <= _MAX_SUBJECT or not text.isprintable() or " " in text:
+    if not isinstance(text, str) or not 0 < len(text) <= _MAX_SUBJECT or not text.isprintable() or (" " in text and not blanks):
         raise TokenError(f"the token's {name} is not an identifier")
     return text
 

@@ -11,11 +11,13 @@ from typing import Annotated, Any
 
 import orjson
 import typer
+from redis.asyncio import Redis
 from rich.console import Console
 
 import sql
+from auth.revocation import Revocation, RevocationError, Revocations
 from auth.token import ROLES, sign
-from gateway import address, demo, doctor, embedded, failure, follow, garbage, log, migrator, runner
+from gateway import address, demo, doctor, embedded, failure, follow, garbage, log, migrator, runner, wire
 from gateway.bridge.bridge import Bridge, run_until
 from gateway.bridge.listener import connect
 from gateway.migrator import Plan
@@ -77,7 +79,7 @@ def web(
 
     settings = address.find(_configured(port=port, host=host))
     address.require(settings, "DATABASE_URL", "REDIS_URL")
-    settings.key()
+    settings.keys()
     serve(settings, workers)
 
 
@@ -151,6 +153,30 @@ def token(
             raise SettingsError(f"--claim {each}: write name=value")
         claims[name] = value
     sys.stdout.write(sign(settings.key(), claims) + "\n")
+
+
+@app.command()
+def revoke(
+    sub: Annotated[str | None, typer.Option(help="All tokens of this user that were issued up to now.")] = None,
+    jti: Annotated[str | None, typer.Option(help="The one token with this id.")] = None,
+    issued_before: Annotated[float | None, typer.Option(help="With --sub: issued up to then, in seconds since 1970.")] = None,
+) -> None:
+    """Revokes tokens in all web processes: open streams end within a second, and the tokens are refused from then on."""
+    settings = address.find(_configured())
+    if not settings.redis_url:
+        raise SettingsError("REDIS_URL is not set, and no `rowcast run` with embedded servers is running here")
+    asked = {name: value for name, value in (("sub", sub), ("jti", jti), ("issued_before", issued_before)) if value is not None}
+    try:
+        revocation = Revocation.read(asked, settings.max_token_lifetime.total_seconds())
+    except RevocationError as error:
+        raise SettingsError(str(error)) from error
+    asyncio.run(_revoke(settings.redis_url, revocation))
+    out.print(f"revoked: {'the token ' + jti if jti else f'the tokens of {sub}'}", markup=False)
+
+
+async def _revoke(redis_url: str, revocation: Revocation) -> None:
+    async with Redis.from_url(redis_url, socket_timeout=5, socket_connect_timeout=5) as redis:
+        await Revocations(redis, wire.CONTROL).add(revocation)
 
 
 @app.command()

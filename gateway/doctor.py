@@ -12,6 +12,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 import sql
+from auth.jwks import JwksUnavailable
+from auth.key import Key
 from gateway.bridge.listener import Connection
 from gateway.capture import Capture, needed
 from gateway.column import quoted
@@ -23,6 +25,8 @@ from streams.stream import EVERY_TABLE, DeclarationError, Stream, Via
 _OLDEST_POSTGRES = 150000
 _OLDEST_REDIS = (7, 0)
 _QUEUE_ALARM = 0.5
+_VARIED = 12
+"""Different characters that a random secret of 32 bytes has, however it is written."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +42,52 @@ class Finding:
 
 async def examine(settings: Settings) -> AsyncIterator[Finding]:
     """Yields a finding for each thing that has been looked at."""
-    try:
-        key = settings.key()
-        yield Finding("key", True, ", ".join(key.algorithms))
-    except SettingsError as error:
-        yield Finding("key", False, str(error), "set one of them for every `rowcast web`")
+    yield await _key(settings)
+    for finding in _access(settings):
+        yield finding
     async for finding in _redis(settings.redis_url):
         yield finding
     async for finding in _postgres(settings):
         yield finding
+
+
+async def _key(settings: Settings) -> Finding:
+    try:
+        keys = settings.keys()
+    except SettingsError as error:
+        return Finding("key", False, str(error), "set one of them for every `rowcast web`")
+    if isinstance(keys, Key):
+        return Finding("key", True, ", ".join(keys.algorithms))
+    try:
+        await keys.refresh()
+    except JwksUnavailable:
+        return Finding("key", False, "no key can be had from ROWCAST_JWKS_URL", "check the address, and that it answers from here")
+    finally:
+        await keys.close()
+    return Finding("key", True, "fetched from ROWCAST_JWKS_URL")
+
+
+def _access(settings: Settings) -> Iterator[Finding]:
+    """What is configured so that it works, and is careless all the same."""
+    secret = settings.jwt_secret if not settings.jwt_public_key and not settings.jwks_url else None
+    if secret and len(set(secret)) < _VARIED:
+        detail = f"it has only {len(set(secret))} different characters"
+        yield Finding("secret", False, detail, "make one with `openssl rand -base64 48`", warning=True)
+    unchecked = [name for name, value in (("ISSUER", settings.jwt_issuer), ("AUDIENCE", settings.jwt_audience)) if not value]
+    if unchecked:
+        detail = "tokens that were made for somebody else with the same key are taken"
+        yield Finding("issuer and audience", False, detail, f"set {' and '.join(f'ROWCAST_JWT_{n}' for n in unchecked)}", warning=True)
+    else:
+        yield Finding("issuer and audience", True, "are checked")
+    if settings.query_tokens:
+        detail = "addresses, with the tokens in them, end up in logs"
+        yield Finding("query tokens", False, detail, "switch ROWCAST_QUERY_TOKENS off: there are tickets", warning=True)
+    if "*" in settings.cors_origins:
+        detail = "any page may use Rowcast with a token, and none with a cookie"
+        yield Finding("CORS", False, detail, "name the origins in ROWCAST_CORS_ORIGINS", warning=True)
+    if not settings.connections_per_user:
+        detail = "one user may open any number of streams"
+        yield Finding("limits", False, detail, "set ROWCAST_CONNECTIONS_PER_USER", warning=True)
 
 
 async def _redis(url: str | None) -> AsyncIterator[Finding]:

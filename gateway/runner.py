@@ -87,7 +87,7 @@ async def _migrate(settings: Settings, examples: bool) -> list[str]:
 
 
 def _with_secret(settings: Settings) -> Settings:
-    if not settings.jwt_secret and not settings.jwt_public_key and not settings.secret_file.exists():
+    if not (settings.jwt_secret or settings.jwt_public_key or settings.jwks_url or settings.secret_file.exists()):
         datadir.claim(settings.data_dir)
         handle = os.open(settings.secret_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w") as file:

@@ -103,11 +103,13 @@ class Settings(BaseSettings):
                 return shared_secret(self.jwt_secret, self.jwt_algorithms)
         except KeyConfigError as error:
             raise SettingsError(str(error)) from error
-        raise SettingsError("no key to verify tokens with: set ROWCAST_JWT_SECRET (32 bytes or more) or ROWCAST_JWT_PUBLIC_KEY (PEM)")
+        raise SettingsError(
+            "no key to verify tokens with: set ROWCAST_JWT_SECRET (32 bytes or more), ROWCAST_JWT_PUBLIC_KEY (PEM) or ROWCAST_JWKS_URL"
+        )
 
     def with_local_secret(self) -> "Settings":
         """Returns the settings with this data directory's own secret, where no key is configured and `rowcast run` has made one."""
-        if self.jwt_secret or self.jwt_public_key or not self.secret_file.exists():
+        if self.jwt_secret or self.jwt_public_key or self.jwks_url or not self.secret_file.exists():
             return self
         return self.model_copy(update={"jwt_secret": self.secret_file.read_text().strip()})
 

@@ -75,17 +75,24 @@ class Admission:
         self._leaving: list[_Request] = []
         self._leave: asyncio.Task[None] | None = None
         self._ask = Together(self._admit, _AT_ONCE)
+        self._abandoned: set[int] = set()
         # Whether Redis does not have what this process counts.
         self._adrift = True
+        self._turn = asyncio.Lock()
 
     async def enter(self, user: str, address: str) -> Place | None:
         """Counts somebody in; None if nothing is limited. Raises TooMany."""
         if not any(self._limits):
             return None
-        answer = await self._ask.ask(self._request(user, address, 1))
+        request = self._request(user, address, 1)
+        try:
+            answer = await self._ask.ask(request)
+        except asyncio.CancelledError:
+            # It may be counted in already, or be just about to.
+            self._abandoned.add(request.number)
+            raise
         if answer:
             raise TooMany(_WHAT[answer])
-        self._count(user, address, 1)
         return Place(self, user, address)
 
     def leave(self, user: str, address: str) -> None:
@@ -99,8 +106,7 @@ class Admission:
         """Says that this process lives, until cancelled; counts anew where Redis has forgotten it."""
         while any(self._limits):
             try:
-                known = await self._redis.set(_ALIVE + self._process, 1, ex=_ALIVE_SECONDS, xx=not self._adrift)
-                if not known or self._adrift:
+                if self._adrift or not await self._redis.set(_ALIVE + self._process, 1, ex=_ALIVE_SECONDS, xx=True):
                     await self._count_anew()
             except (RedisError, OSError):
                 self._adrift = True
@@ -117,29 +123,41 @@ class Admission:
                 del self._local[key]
 
     async def _admit(self, requests: Sequence[_Request]) -> Sequence[int]:
-        leaving, self._leaving = self._leaving, []
-        try:
-            return (await self._call([*leaving, *requests]))[len(leaving) :]
-        except (RedisError, OSError):
-            self._adrift = True
-            return [self._alone(request) for request in requests]
+        async with self._turn:
+            leaving, self._leaving = self._leaving, []
+            try:
+                answers = (await self._call([*leaving, *requests]))[len(leaving) :]
+                for request, answer in zip(requests, answers, strict=True):
+                    if not answer:
+                        self._count(request.user, request.address, 1)
+            except (RedisError, OSError):
+                self._adrift = True
+                answers = [self._alone(request) for request in requests]
+        for request, answer in zip(requests, answers, strict=True):
+            if request.number in self._abandoned and not answer:
+                self.leave(request.user, request.address)
+        # Those before have been asked for, or given up before.
+        self._abandoned = {number for number in self._abandoned if number > requests[-1].number}
+        return answers
 
     def _alone(self, request: _Request) -> int:
         for what, name in ((1, request.user), (2, request.address)):
             if 0 < self._limits[what - 1] <= self._local[what, name]:
                 return what
+        self._count(request.user, request.address, 1)
         return 0
 
     async def _let_leave(self) -> None:
         # After the turn in which the first left.
         await asyncio.sleep(0)
         self._leave = None
-        leaving, self._leaving = self._leaving, []
-        try:
-            if leaving:
-                await self._call(leaving)
-        except (RedisError, OSError):
-            self._adrift = True
+        async with self._turn:
+            leaving, self._leaving = self._leaving, []
+            try:
+                if leaving:
+                    await self._call(leaving)
+            except (RedisError, OSError):
+                self._adrift = True
 
     async def _call(self, requests: Sequence[_Request]) -> list[int]:
         keys = [key for each in requests for key in (f"{_PREFIX}user:{each.user}", f"{_PREFIX}address:{each.address}")]
@@ -149,13 +167,19 @@ class Admission:
 
     async def _count_anew(self) -> None:
         """Begins as another process: what was counted for this one dies with its sign of life."""
-        self._process = secrets.token_hex(8)
-        self._adrift = False
-        await self._redis.set(_ALIVE + self._process, 1, ex=_ALIVE_SECONDS)
+        async with self._turn:
+            await self._count_as(secrets.token_hex(8))
+
+    async def _count_as(self, process: str) -> None:
+        self._process = process
+        # Who has left is not counted any more.
+        self._leaving.clear()
         pipeline = self._redis.pipeline(transaction=False)
+        pipeline.set(_ALIVE + process, 1, ex=_ALIVE_SECONDS)
         for (what, name), count in self._local.items():
             if self._limits[what - 1]:
                 key = f"{_PREFIX}{_WHAT[what]}:{name}"
-                pipeline.hincrby(key, self._process, count)
+                pipeline.hincrby(key, process, count)
                 pipeline.expire(key, _COUNT_SECONDS)
         await pipeline.execute()
+        self._adrift = False

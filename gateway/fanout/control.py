@@ -55,7 +55,7 @@ class Control:
         """Revokes tokens everywhere; here at once. Raises RedisError where the others cannot be told."""
         self.revocations.learn(revocation)
         self._end_revoked()
-        await self.revocations.add(revocation, revocation_message(revocation))
+        await self.revocations.add(revocation)
 
     async def renew(self, connection: str, principal: Principal) -> Renewal:
         """Gives an open stream a newer token, in whatever process it is. `principal` has its claims. Raises RedisError."""
@@ -125,8 +125,3 @@ class Control:
         for subscriber in list(self._roster.subscribers):
             if subscriber.state is not State.ENDED and self.revocations.revoked(subscriber.principal):
                 self._end(subscriber, "revoked")
-
-
-def revocation_message(revocation: Revocation) -> dict[str, Any]:
-    """Returns what tells others of a revocation."""
-    return {"revoke": orjson.Fragment(revocation.encode())}

@@ -112,7 +112,8 @@ def create(settings: Settings, catalog: Catalog | None = None) -> Starlette:
                 allow_methods=["GET", "HEAD", "POST", "DELETE"],
                 allow_headers=["Authorization", "Last-Event-ID", "Cache-Control", "Content-Type"],
                 expose_headers=["Retry-After"],
-                allow_credentials=True,
+                # Any origin, with cookies, would be every page that the user looks at.
+                allow_credentials="*" not in settings.cors_origins,
             )
         ]
         if settings.cors_origins

@@ -151,7 +151,7 @@ async def _verified(request: Request, token: str, keep_claims: bool) -> Principa
         raise error.Unavailable("tokens cannot be verified now: ROWCAST_JWKS_URL does not answer", _AWAY) from away
     except TokenError as invalid:
         raise error.InvalidToken(str(invalid) or str(type(invalid).__doc__)) from invalid
-    if isinstance(verifier.keys, Jwks) and verifier.keys.stale:
+    if isinstance(verifier.keys, Jwks) and verifier.keys.stale and not _background:
         # The old keys serve meanwhile.
         task = asyncio.create_task(verifier.keys.refresh())
         _background.add(task)

@@ -229,8 +229,9 @@ async def test_first_asker_may_leave(endpoint: Endpoint, jwks: Jwks) -> None:
     assert len(endpoint.requests) == 1
 
 
-async def test_close_ends_a_fetch(endpoint: Endpoint) -> None:
+async def test_close_ends_a_fetch(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     """`close` does not wait for an endpoint that hangs, and who waits for it learns that there is no key."""
+    monkeypatch.setattr("auth.jwks._PATIENCE_SECONDS", 3600)
     jwks = Jwks(endpoint.url)
     endpoint.may_answer.clear()
     asking = asyncio.create_task(jwks.refresh())

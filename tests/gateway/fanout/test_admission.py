@@ -1,0 +1,138 @@
+"""How many streams a user and an address may have open: over all processes, whatever becomes of one, and while Redis is away."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.fanout import admission
+from gateway.fanout.admission import Admission, Place, TooMany
+from tests.support.gateway import until
+from tests.support.proxy import proxied
+from tests.support.servers import Servers
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process shows that it lives many times a second."""
+    monkeypatch.setattr(admission, "_SIGN_SECONDS", 0.05)
+
+
+@asynccontextmanager
+async def process(url: str, per_user: int = 3, per_address: int = 0) -> AsyncIterator[Admission]:
+    """A web process's counting."""
+    async with Redis.from_url(url, socket_timeout=1, protocol=3) as redis:
+        each = Admission(redis, per_user, per_address)
+        running = asyncio.create_task(each.run())
+        try:
+            yield each
+        finally:
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await running
+
+
+async def enter(where: Admission, user: str = "1", address: str = "a") -> Place:
+    place = await where.enter(user, address)
+    assert place is not None
+    return place
+
+
+async def fits(where: Admission, user: str = "1", address: str = "a") -> bool:
+    """Whether another one is let in; who is leaves again."""
+    try:
+        (await enter(where, user, address)).give_up()
+    except TooMany:
+        return False
+    return True
+
+
+async def test_of_a_user_over_two_processes(servers: Servers) -> None:
+    """A user's streams are counted together, others' are not; who leaves makes room, once."""
+    async with process(servers.redis_url) as one, process(servers.redis_url) as other:
+        places = [await enter(one), await enter(other), await enter(one)]
+        for where in (one, other):
+            with pytest.raises(TooMany, match="user"):
+                await where.enter("1", "b")
+            assert await fits(where, "2")
+        for _ in range(3):
+            places[1].give_up()
+        await until(lambda: fits(one))
+        places.append(await enter(one))
+        assert not await fits(other)
+
+
+async def test_of_an_address(servers: Servers) -> None:
+    """An address's streams are counted whoever they are of."""
+    async with process(servers.redis_url, per_user=0, per_address=2) as one:
+        for user in ("1", "2"):
+            await enter(one, user)
+        with pytest.raises(TooMany, match="address"):
+            await one.enter("3", "a")
+        assert await fits(one, "3", "b")
+
+
+async def test_many_at_once(servers: Servers) -> None:
+    """Of a hundred that come to two processes at the same time as many are let in as may be."""
+    async with process(servers.redis_url, 7) as one, process(servers.redis_url, 7) as other:
+        answers = await asyncio.gather(*(where.enter("1", "a") for _ in range(50) for where in (one, other)), return_exceptions=True)
+        assert sum(isinstance(answer, Place) for answer in answers) == 7
+        assert sum(isinstance(answer, TooMany) for answer in answers) == 93
+
+
+async def test_no_limit_asks_nobody() -> None:
+    """Without limits nothing is counted, and Redis is not asked."""
+    async with process("redis://127.0.0.1:1", 0, 0) as one:
+        assert await one.enter("1", "a") is None
+
+
+async def test_a_process_dies(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a process that has died had counted is not counted any more when its sign of life is gone."""
+    monkeypatch.setattr(admission, "_ALIVE_SECONDS", 1)
+    async with process(servers.redis_url) as one:
+        async with process(servers.redis_url) as dying:
+            for _ in range(3):
+                await enter(dying)
+            assert not await fits(one)
+        await until(lambda: fits(one))
+
+
+@pytest.mark.usefixtures("quick")
+async def test_redis_forgets(servers: Servers) -> None:
+    """A process whose counts Redis has lost writes them there again."""
+    async with process(servers.redis_url) as one, process(servers.redis_url) as other, Redis.from_url(servers.redis_url) as redis:
+        for _ in range(3):
+            await enter(one)
+        await redis.flushall()
+
+        async def known() -> bool:
+            return not await fits(other)
+
+        await until(known)
+        assert not await fits(one)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_redis_is_away(servers: Servers) -> None:
+    """Each process counts its own meanwhile; what changed then is counted when Redis is back."""
+    async with proxied(servers.redis_url) as proxy, process(proxy.url(servers.redis_url)) as one, process(servers.redis_url) as other:
+        first = await enter(one)
+        proxy.refuse = True
+        proxy.cut()
+        places = [await enter(one), await enter(one)]
+        assert not await fits(one)
+        first.give_up()
+        assert await fits(one)
+        proxy.heal()
+        places.append(await enter(one))
+
+        async def counted() -> bool:
+            return not await fits(other)
+
+        await until(counted)
+        for place in places:
+            place.give_up()
+        await until(lambda: fits(other))
