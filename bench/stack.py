@@ -97,6 +97,8 @@ class Stack:
             "REDIS_URL": self.redis_url,
             "ROWCAST_JWT_SECRET": self._secret,
             "ROWCAST_STREAMS": declaration.__name__,
+            # Counted as ever, and never reached.
+            "ROWCAST_CONNECTIONS_PER_USER": "1000000",
             "LOG_LEVEL": "warning",
             "PYTHONPATH": str(_ROOT),
         }

@@ -5,11 +5,13 @@
 """
 
 import random
+from typing import Any
 
 import structlog
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import FixedWindowRateLimiter
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -28,11 +30,13 @@ log = structlog.get_logger()
 class Gate:
     """Counts attempts in Redis, or in this process while Redis is away; 0 a minute is no limit."""
 
-    def __init__(self, redis_url: str, attempts_per_minute: int, admission: Admission) -> None:
+    def __init__(self, redis: "Redis", attempts_per_minute: int, admission: Admission) -> None:
         self._admission = admission
         self._item = RateLimitItemPerMinute(attempts_per_minute, namespace="rowcast") if attempts_per_minute else None
         if self._item is not None:
-            shared = RedisStorage(f"async+{redis_url}", implementation="redispy", key_prefix="rowcast:limits", socket_timeout=1)
+            # The address is for choosing the implementation: the connections are ours.
+            pool: Any = redis.connection_pool
+            shared = RedisStorage("async+redis://", implementation="redispy", key_prefix="rowcast:limits", connection_pool=pool)
             self._shared, self._own = FixedWindowRateLimiter(shared), FixedWindowRateLimiter(MemoryStorage())
 
     async def attempt(self, request: Request) -> None:

@@ -1,7 +1,6 @@
 """Rights end: by revocation, by a newer token, by a row that moves. Nobody gets a byte of what they have no right to any more."""
 
 import asyncio
-import contextlib
 import itertools
 import random
 import re
@@ -247,8 +246,8 @@ async def _listen(user: User, gateways: tuple[Web, ...], until_cut: float) -> No
         stream.abort()
 
 
-async def _forever(user: User, gateways: tuple[Web, ...]) -> None:
-    while True:
+async def _come_and_go(user: User, gateways: tuple[Web, ...], end: asyncio.Event) -> None:
+    while not end.is_set():
         await _listen(user, gateways, random.uniform(0.2, 3))
 
 
@@ -286,11 +285,13 @@ async def test_many_users(servers: Servers, pytestconfig: pytest.Config) -> None
     )
     await connection.execute(
         "insert into bookings (id, customer_id, service_id, booking_date, start_time, end_time, notes)"
-        " select 5000 + n, 1000 + n % 200, 1, now(), now(), now() + interval '1 hour', 'canary-' || 1000 + n % 200 || '-x' from generate_series(0, 299) n"
+        " select 5000 + n, 1000 + n % 200, 1, now(), now(), now() + interval '1 hour', 'canary-' || 1000 + n % 200 || '-x'"
+        " from generate_series(0, 299) n"
     )
     await connection.close()
     async with bridge(servers), _two(servers) as gateways:
-        listening = [asyncio.create_task(_forever(user, gateways)) for user in users]
+        end = asyncio.Event()
+        listening = [asyncio.create_task(_come_and_go(user, gateways, end)) for user in users]
         revoked = await _flip(servers, users, gateways, 60 if pytestconfig.getoption("--long") else 6)
 
         def ended() -> bool:
@@ -298,10 +299,8 @@ async def test_many_users(servers: Servers, pytestconfig: pytest.Config) -> None
             return not given & {each for user in users for each in user.revoked}
 
         await until(ended)
-        for task in listening:
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*listening, return_exceptions=False)
+        end.set()
+        await asyncio.gather(*listening)
     assert revoked > 5
     assert sum(len(user.endings) for user in users) > 2
     assert sum("canary" in text for user in users for text in user.received) > 50
