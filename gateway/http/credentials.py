@@ -7,7 +7,6 @@
 
 import asyncio
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from redis.exceptions import RedisError
 from starlette.requests import Request
@@ -45,12 +44,12 @@ async def identify(request: Request, keep_claims: bool = False) -> Caller:
         if session:
             await _agree(request, principal, session)
         return Caller(principal, "bearer")
-    query = request.query_params if request.scope["query_string"] else {}
-    if "ticket" in query:
-        return await _by_ticket(request)
     if session:
         check_origin(request)
         return Caller(await _verified(request, session, keep_claims), "cookie")
+    query = request.query_params if request.scope["query_string"] else {}
+    if "ticket" in query:
+        return await _by_ticket(request)
     if "access_token" in query:
         settings: Settings = request.app.state.settings
         if not settings.query_tokens:
@@ -80,11 +79,17 @@ def origin_of(request: Request) -> str:
         return origin
     if request.headers.get("sec-fetch-site") == "same-origin":
         # A browser leaves Origin out of a GET to where the page is from.
-        return f"{request.url.scheme}://{request.headers.get('host', '')}"
+        return f"{request.scope['scheme']}://{request.headers.get('host', '')}"
     if referer := request.headers.get("referer"):
-        parts = urlsplit(referer)
-        return f"{parts.scheme}://{parts.netloc}"
+        scheme, _, rest = referer.partition("://")
+        return f"{scheme}://{rest.partition('/')[0]}"
     return ""
+
+
+def _own(request: Request, origin: str) -> bool:
+    """Whether an origin is where the request went to. A proxy that speaks TLS hides from us that it was https."""
+    scheme, _, host = origin.partition("://")
+    return scheme in ("https", request.scope["scheme"]) and bool(host) and host == request.headers.get("host")
 
 
 def check_origin(request: Request, required: bool = True) -> None:
@@ -93,9 +98,7 @@ def check_origin(request: Request, required: bool = True) -> None:
     if not origin and not required:
         return
     settings: Settings = request.app.state.settings
-    # Behind a proxy that speaks TLS our own scheme is not the browser's.
-    own = bool(origin) and urlsplit(origin).netloc == request.headers.get("host")
-    if not own and origin not in settings.cors_origins:
+    if not _own(request, origin) and origin not in settings.cors_origins:
         raise error.Forbidden("this origin may not use the cookie: see ROWCAST_CORS_ORIGINS")
 
 
@@ -114,10 +117,9 @@ async def _by_ticket(request: Request) -> Caller:
 
 
 def comparable_origin(request: Request) -> str:
-    """Returns the request's origin, without the scheme where it is our own, which a proxy that speaks TLS hides from us."""
+    """Returns the request's origin to compare with another one's, without the scheme where it is our own."""
     origin = origin_of(request)
-    host = request.headers.get("host", "")
-    return host if origin and urlsplit(origin).netloc == host else origin
+    return request.headers["host"] if _own(request, origin) else origin
 
 
 def cookie(request: Request, name: str, value: str, seconds: int) -> str:
