@@ -125,7 +125,10 @@ def comparable_origin(request: Request) -> str:
 def cookie(request: Request, name: str, value: str, seconds: int) -> str:
     """Returns the header that sets a cookie for the streams; with 0 seconds it is forgotten."""
     settings: Settings = request.app.state.settings
-    return f"{name}={value}; Max-Age={seconds}; Path=/streams; Secure; HttpOnly; SameSite={settings.cookie_samesite.capitalize()}"
+    same_site = settings.cookie_samesite.capitalize()
+    # Of another site browsers keep only those that belong to that site's page alone (CHIPS).
+    same_site += "; Partitioned" if settings.cookie_samesite == "none" else ""
+    return f"{name}={value}; Max-Age={seconds}; Path=/streams; Secure; HttpOnly; SameSite={same_site}"
 
 
 async def _agree(request: Request, principal: Principal, session: str) -> None:

@@ -19,7 +19,9 @@ from starlette.responses import Response
 from auth.principal import Principal
 from gateway.fanout.admission import Admission, Place
 from gateway.fanout.admission import TooMany as TooManyOpen
+from gateway.fanout.frame import Cursor
 from gateway.http import error
+from gateway.http.query import last_event_id
 from gateway.http.response import refusal
 
 _RETRY_SECONDS = (15, 45)
@@ -77,4 +79,6 @@ def told_to_come_back(request: Request, problem: error.Problem) -> Response | No
     request.app.state.meter.refused(problem.status)
     log.info("refused", status=problem.status, reason=problem.detail, path=request.scope["path"][:200], address=address_of(request))
     seconds = int(problem.headers.get("Retry-After", _RETRY_SECONDS[0]))
-    return refusal("overload" if problem.status == 429 else "unavailable", None, seconds * 1000 + random.randint(0, 1000))
+    # Under the id that it came with: else the browser would come back with another one.
+    cursor = Cursor.parse(last_event_id(request))
+    return refusal("overload" if problem.status == 429 else "unavailable", cursor, seconds * 1000 + random.randint(0, 1000))

@@ -35,7 +35,7 @@ class Query:
         """Reads a request. Raises Malformed, NotFound, or Forbidden."""
         streams = _wanted(request.app.state.catalog, request.path_params["names"], principal)
         snapshots = _snapshot(request, streams)
-        since = _last_event_id(request)
+        since = last_event_id(request)
         if snapshots and since == str(NOWHERE):
             # Cut before its snapshot was whole.
             since = ""
@@ -111,7 +111,7 @@ def _snapshot(request: Request, streams: Sequence[Stream]) -> bool:
     return value == "1"
 
 
-def _last_event_id(request: Request) -> str:
+def last_event_id(request: Request) -> str:
     """Returns what the client came with: the header wins, an empty one is none."""
     if (header := request.headers.get("last-event-id")) or not request.scope["query_string"]:
         return header or ""

@@ -29,6 +29,7 @@ log = structlog.get_logger()
 async def open_stream(request: Request) -> Response:
     """GET /streams/{names}: one connection with one stream or several."""
     gate: Gate = request.app.state.gate
+    caller = None
     try:
         await gate.attempt(request)
         caller = await identify(request)
@@ -40,9 +41,10 @@ async def open_stream(request: Request) -> Response:
             caller = await identify(request, keep_claims=True)
         place = await gate.enter(request, caller.principal)
     except (error.TooMany, error.Unavailable) as problem:
-        if (answer := told_to_come_back(request, problem)) is not None:
-            return answer
-        raise
+        if (answer := told_to_come_back(request, problem)) is None:
+            raise
+        # A ticket may be spent already: it comes back with the pass.
+        return _with_cookie(answer, caller)
     try:
         answer = await _answer(request, caller, query, place)
     except BaseException:
@@ -51,7 +53,11 @@ async def open_stream(request: Request) -> Response:
         raise
     if place is not None and not isinstance(answer, StreamResponse):
         place.give_up()
-    if caller.cookie:
+    return _with_cookie(answer, caller)
+
+
+def _with_cookie(answer: Response, caller: Caller | None) -> Response:
+    if caller is not None and caller.cookie:
         answer.headers.append("Set-Cookie", caller.cookie)
     return answer
 

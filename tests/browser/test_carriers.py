@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from playwright.async_api import BrowserContext, Page
+from playwright.async_api import BrowserContext, Page, SetCookieParam
 
 from tests.browser.conftest import CLOSED, CONNECTING, EVIL, ask, listen, open_page
 from tests.support import sse
@@ -144,11 +144,28 @@ async def test_another_origin_without_credentials(servers: Servers, profile: Bro
         assert len(await listener.events("ready")) == 1
 
 
-async def test_a_foreign_page_that_is_allowed(servers: Servers, profile: BrowserContext, elsewhere: int) -> None:
-    """A page of another site gets what the cookie lets it have where it is allowed to: so the browser does send it."""
+@both
+async def test_a_page_of_another_site_that_is_allowed(servers: Servers, profile: BrowserContext, elsewhere: int, carrier: Carrier) -> None:
+    """A page of another site that is allowed listens, and comes back: the browser keeps the cookie for that page alone."""
+    there = f"http://{EVIL}:{elsewhere}"
+    async with gateway(servers, cookie_samesite="none", cors_origins=(there,), max_age="2s") as each:
+        page = await open_page(profile, there + "/page")
+        listener = await listen(page, await carrier(page, base_of(each.port)), with_credentials=True)
+        assert (await listener.until("ready"))["data"]["status"] == "fresh"
+        assert (await listener.until("ready", 2))["data"]["status"] == "resumed"
+
+
+async def _victim(profile: BrowserContext) -> None:
+    """Gives the browser a session's cookie that it sends from the pages of all sites, as browsers do that know no partitions."""
+    session: SetCookieParam = {"name": "__Secure-rowcast", "value": token(), "domain": "localhost", "path": "/streams"}
+    await profile.add_cookies([{**session, "secure": True, "httpOnly": True, "sameSite": "None"}])
+
+
+async def test_control_a_foreign_page_that_is_allowed(servers: Servers, profile: BrowserContext, elsewhere: int) -> None:
+    """Were the other site's page allowed, it would get what the victim's cookie lets it have: so the browser does send it."""
     evil = f"http://{EVIL}:{elsewhere}"
     async with gateway(servers, cookie_samesite="none", cors_origins=(evil,)) as each:
-        await by_cookie(await open_page(profile, base_of(each.port) + "/livez"), "")
+        await _victim(profile)
         listener = await listen(await open_page(profile, evil + "/page"), base_of(each.port) + STREAM, with_credentials=True)
         assert (await listener.until("ready"))["data"]["status"] == "fresh"
 
@@ -156,7 +173,7 @@ async def test_a_foreign_page_that_is_allowed(servers: Servers, profile: Browser
 async def test_a_foreign_page(servers: Servers, profile: BrowserContext, elsewhere: int) -> None:
     """A page of another site gets nothing with the cookie that the browser sends for it, and the gateway opens no stream."""
     async with gateway(servers, cookie_samesite="none") as each:
-        await by_cookie(await open_page(profile, base_of(each.port) + "/livez"), "")
+        await _victim(profile)
         url = base_of(each.port) + STREAM
         evil = await open_page(profile, f"http://{EVIL}:{elsewhere}/page")
         assert await (await listen(evil, url, with_credentials=True)).failures() == [CLOSED]
