@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from playwright.async_api import BrowserContext, Page, SetCookieParam
+from playwright.async_api import BrowserContext, Page
 
 from tests.browser.conftest import CLOSED, CONNECTING, EVIL, ask, listen, open_page
 from tests.support import sse
@@ -157,8 +157,19 @@ async def test_a_page_of_another_site_that_is_allowed(servers: Servers, profile:
 
 async def _victim(profile: BrowserContext) -> None:
     """Gives the browser a session's cookie that it sends from the pages of all sites, as browsers do that know no partitions."""
-    session: SetCookieParam = {"name": "__Secure-rowcast", "value": token(), "domain": "localhost", "path": "/streams"}
-    await profile.add_cookies([{**session, "secure": True, "httpOnly": True, "sameSite": "None"}])
+    await profile.add_cookies(
+        [
+            {
+                "name": "__Secure-rowcast",
+                "value": token(),
+                "domain": "localhost",
+                "path": "/streams",
+                "secure": True,
+                "httpOnly": True,
+                "sameSite": "None",
+            }
+        ]
+    )
 
 
 async def test_control_a_foreign_page_that_is_allowed(servers: Servers, profile: BrowserContext, elsewhere: int) -> None:

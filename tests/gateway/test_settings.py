@@ -114,7 +114,7 @@ def test_secrets_are_not_shown() -> None:
 
 def test_no_key() -> None:
     """Without a key there is no verifier, and the error says what to set."""
-    with pytest.raises(SettingsError, match=r"ROWCAST_JWT_SECRET .* or ROWCAST_JWT_PUBLIC_KEY"):
+    with pytest.raises(SettingsError, match=r"ROWCAST_JWT_SECRET .*, ROWCAST_JWT_PUBLIC_KEY .* or ROWCAST_JWKS_URL"):
         read().verifier()
 
 
