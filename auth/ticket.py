@@ -1,7 +1,7 @@
 """One-time tickets for an EventSource, which can send no header: half a minute, one use over all web processes, one origin.
 
 - A browser comes back with the same address, whose ticket is spent: the pass that it got as a cookie with the first answer lets it in,
-  with that ticket, from that origin, until the token expires.
+  with that ticket, at that address, from that origin, until the token expires.
 - Redis has hashes of tickets and passes, and the token's claims; never a ticket, a pass or a token.
 """
 
@@ -44,15 +44,15 @@ class Tickets:
         await self._redis.set(_key("ticket", ticket), value, ex=TICKET_SECONDS)
         return ticket
 
-    async def redeem(self, ticket: str, password: str, origin: str) -> Redeemed:
-        """Lets a ticket in once, and again with the pass that its first use gave. Raises TokenError."""
+    async def redeem(self, ticket: str, password: str, origin: str, path: str) -> Redeemed:
+        """Lets a ticket in once, and again, at the same path, with the pass that its first use gave. Raises TokenError."""
         if not 0 < len(ticket) <= _MAX_LENGTH or len(password) > _MAX_LENGTH:
             raise TokenError("the ticket is not valid")
         value = await self._redis.getdel(_key("ticket", ticket))
         if value is not None:
             password = secrets.token_urlsafe(32)
         elif password:
-            value = await self._redis.get(_key("pass", f"{ticket}.{password}"))
+            value = await self._redis.get(_key("pass", f"{ticket}.{password}.{path}"))
         if value is None:
             raise TokenError("the ticket is not valid, or not any more")
         found = orjson.loads(value)
@@ -62,7 +62,7 @@ class Tickets:
         seconds = int(principal.expires_at - time.time())
         if seconds <= 0:
             raise TokenExpired
-        await self._redis.set(_key("pass", f"{ticket}.{password}"), value, ex=seconds)
+        await self._redis.set(_key("pass", f"{ticket}.{password}.{path}"), value, ex=seconds)
         return Redeemed(principal, password, seconds)
 
 

@@ -7,6 +7,7 @@
 """
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ _TYPES = frozenset({"JWT", "AT+JWT"})
 _MAX_BYTES = 8192
 _LATEST = 4_102_444_800  # 2100-01-01: what lies behind it was meant in milliseconds
 _MAX_SUBJECT = 128
+_COMPACT = re.compile(r"[\w-]+\.[\w-]*\.[\w-]*", re.ASCII)
+"""RFC 7515 §7.1: a token has one text, so no padding."""
 
 
 class TokenError(Exception):
@@ -74,6 +77,8 @@ class Verifier:
         """
         if len(token) > _MAX_BYTES:
             raise TokenError("the token is too large")
+        if _COMPACT.fullmatch(token) is None:
+            raise TokenError("the token is malformed")
         try:
             key = self.keys if isinstance(self.keys, Key) else self.keys.find(token)
             decoded = jwt.decode_complete(

@@ -75,8 +75,10 @@ async def bearer(request: Request, keep_claims: bool = False) -> Principal:
 
 def origin_of(request: Request) -> str:
     """Returns the origin that a browser says its page has; empty where it says nothing, as other clients do."""
-    if origin := request.headers.get("origin"):
-        return origin
+    if origins := request.headers.getlist("origin"):
+        if len(origins) > 1:
+            raise error.InvalidRequest("there are several Origin headers")
+        return origins[0]
     if request.headers.get("sec-fetch-site") == "same-origin":
         # A browser leaves Origin out of a GET to where the page is from.
         return f"{request.scope['scheme']}://{request.headers.get('host', '')}"
@@ -107,7 +109,7 @@ async def _by_ticket(request: Request) -> Caller:
     ticket = _only(request, "ticket")
     name = cookie_of(ticket)
     try:
-        redeemed = await tickets.redeem(ticket, _cookie(request, name) or "", comparable_origin(request))
+        redeemed = await tickets.redeem(ticket, _cookie(request, name) or "", comparable_origin(request), request.scope["path"])
     except TokenError as invalid:
         raise error.InvalidToken(str(invalid) or str(type(invalid).__doc__)) from invalid
     except (RedisError, OSError) as away:

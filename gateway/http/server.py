@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import re
 import signal
 import socket
 from functools import partial
@@ -26,20 +27,28 @@ _WAITING_CONNECTIONS = 4096
 those who are live have their turn."""
 _UNHEARD_SECONDS = SLOW_SECONDS + 15
 """How long the kernel waits for a client to take what was sent: longer than the hub, which counts the slow ones."""
-_SECRETS = frozenset({"ticket", "access_token", "token"})
+_SECRET = re.compile("auth|cookie|jwt|key|pass|secret|session|ticket|token", re.IGNORECASE)
+_LONG = 40
+"""A ticket has 43 characters."""
 
 
 class RedactQuery(logging.Filter):
-    """Keeps secrets in query strings out of the access log."""
+    """Keeps secrets in query strings out of the access log: whatever is called like one, or is longer than what is asked for."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple) and len(record.args) == 5:
             client, method, path, version, status = record.args
             plain, mark, query = str(path).partition("?")
             if mark:
-                pairs = [(key, "…" if key.lower() in _SECRETS else value) for key, value in parse_qsl(query, keep_blank_values=True)]
+                pairs = [_redacted(key, value) for key, value in parse_qsl(query, keep_blank_values=True)]
                 record.args = (client, method, f"{plain}?{urlencode(pairs, safe='…')}", version, status)
         return True
+
+
+def _redacted(key: str, value: str) -> tuple[str, str]:
+    if len(key) > _LONG:
+        return "…", "…"
+    return key, "…" if len(value) > _LONG or _SECRET.search(key) else value
 
 
 def application(settings: Settings) -> Starlette:
