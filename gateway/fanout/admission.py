@@ -11,11 +11,8 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-
-from gateway.fanout.together import Together
 
 _PREFIX = "rowcast:{0}:open:"
 _ALIVE = "rowcast:{0}:web:"
@@ -24,8 +21,6 @@ _SIGN_SECONDS = 5.0
 _COUNT_SECONDS = 86_400
 _AT_ONCE = 64
 _WHAT = ("", "user", "address")
-
-log = structlog.get_logger()
 
 
 class TooMany(Exception):
@@ -37,12 +32,12 @@ class TooMany(Exception):
 
 
 class _Request(NamedTuple):
-    """Somebody who comes (1) or leaves (-1); the number makes two of one user two."""
+    """Somebody who comes (1), and waits for an answer, or leaves (-1)."""
 
     user: str
     address: str
     change: int
-    number: int
+    answer: "asyncio.Future[int] | None" = None
 
 
 class Place:
@@ -70,12 +65,9 @@ class Admission:
         self._limits = (per_user, per_address)
         self._script: Any = redis.register_script(files(__package__).joinpath("admit.lua").read_text(encoding="utf-8"))
         self._process = secrets.token_hex(8)
-        self._numbers = 0
         self._local: Counter[tuple[int, str]] = Counter()
-        self._leaving: list[_Request] = []
-        self._leave: asyncio.Task[None] | None = None
-        self._ask = Together(self._admit, _AT_ONCE)
-        self._abandoned: set[int] = set()
+        self._waiting: list[_Request] = []
+        self._counting: asyncio.Task[None] | None = None
         # Whether Redis does not have what this process counts.
         self._adrift = True
         self._turn = asyncio.Lock()
@@ -84,23 +76,16 @@ class Admission:
         """Counts somebody in; None if nothing is limited. Raises TooMany."""
         if not any(self._limits):
             return None
-        request = self._request(user, address, 1)
-        try:
-            answer = await self._ask.ask(request)
-        except asyncio.CancelledError:
-            # It may be counted in already, or be just about to.
-            self._abandoned.add(request.number)
-            raise
-        if answer:
-            raise TooMany(_WHAT[answer])
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._ask(_Request(user, address, 1, answer))
+        if found := await answer:
+            raise TooMany(_WHAT[found])
         return Place(self, user, address)
 
     def leave(self, user: str, address: str) -> None:
         """Counts somebody out."""
         self._count(user, address, -1)
-        self._leaving.append(self._request(user, address, -1))
-        if self._leave is None:
-            self._leave = asyncio.create_task(self._let_leave())
+        self._ask(_Request(user, address, -1))
 
     async def run(self) -> None:
         """Says that this process lives, until cancelled; counts anew where Redis has forgotten it."""
@@ -112,52 +97,53 @@ class Admission:
                 self._adrift = True
             await asyncio.sleep(_SIGN_SECONDS)
 
-    def _request(self, user: str, address: str, change: int) -> _Request:
-        self._numbers += 1
-        return _Request(user, address, change, self._numbers)
+    def _ask(self, request: _Request) -> None:
+        self._waiting.append(request)
+        if self._counting is None:
+            self._counting = asyncio.create_task(self._work())
+
+    async def _work(self) -> None:
+        """Counts those who wait, many at once who have come while those before them were counted."""
+        try:
+            while self._waiting:
+                async with self._turn:
+                    some, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
+                    answers = await self._answers(some)
+                for request, answer in zip(some, answers, strict=True):
+                    if request.answer is None or request.answer.done():
+                        if request.answer is not None and not answer:
+                            # Gone before it was answered.
+                            self.leave(request.user, request.address)
+                    else:
+                        request.answer.set_result(answer)
+        finally:
+            self._counting = None
+
+    async def _answers(self, requests: Sequence[_Request]) -> Sequence[int]:
+        try:
+            answers: Sequence[int] = await self._call(requests)
+        except (RedisError, OSError):
+            self._adrift = True
+            return [self._alone(request) for request in requests]
+        for request, answer in zip(requests, answers, strict=True):
+            if request.change > 0 and not answer:
+                self._count(request.user, request.address, 1)
+        return answers
+
+    def _alone(self, request: _Request) -> int:
+        """Answers without Redis."""
+        if request.change > 0:
+            for what, name in ((1, request.user), (2, request.address)):
+                if 0 < self._limits[what - 1] <= self._local[what, name]:
+                    return what
+            self._count(request.user, request.address, 1)
+        return 0
 
     def _count(self, user: str, address: str, change: int) -> None:
         for key in ((1, user), (2, address)):
             self._local[key] += change
             if self._local[key] <= 0:
                 del self._local[key]
-
-    async def _admit(self, requests: Sequence[_Request]) -> Sequence[int]:
-        async with self._turn:
-            leaving, self._leaving = self._leaving, []
-            try:
-                answers = (await self._call([*leaving, *requests]))[len(leaving) :]
-                for request, answer in zip(requests, answers, strict=True):
-                    if not answer:
-                        self._count(request.user, request.address, 1)
-            except (RedisError, OSError):
-                self._adrift = True
-                answers = [self._alone(request) for request in requests]
-        for request, answer in zip(requests, answers, strict=True):
-            if request.number in self._abandoned and not answer:
-                self.leave(request.user, request.address)
-        # Those before have been asked for, or given up before.
-        self._abandoned = {number for number in self._abandoned if number > requests[-1].number}
-        return answers
-
-    def _alone(self, request: _Request) -> int:
-        for what, name in ((1, request.user), (2, request.address)):
-            if 0 < self._limits[what - 1] <= self._local[what, name]:
-                return what
-        self._count(request.user, request.address, 1)
-        return 0
-
-    async def _let_leave(self) -> None:
-        # After the turn in which the first left.
-        await asyncio.sleep(0)
-        self._leave = None
-        async with self._turn:
-            leaving, self._leaving = self._leaving, []
-            try:
-                if leaving:
-                    await self._call(leaving)
-            except (RedisError, OSError):
-                self._adrift = True
 
     async def _call(self, requests: Sequence[_Request]) -> list[int]:
         keys = [key for each in requests for key in (f"{_PREFIX}user:{each.user}", f"{_PREFIX}address:{each.address}")]
@@ -168,18 +154,15 @@ class Admission:
     async def _count_anew(self) -> None:
         """Begins as another process: what was counted for this one dies with its sign of life."""
         async with self._turn:
-            await self._count_as(secrets.token_hex(8))
-
-    async def _count_as(self, process: str) -> None:
-        self._process = process
-        # Who has left is not counted any more.
-        self._leaving.clear()
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.set(_ALIVE + process, 1, ex=_ALIVE_SECONDS)
-        for (what, name), count in self._local.items():
-            if self._limits[what - 1]:
-                key = f"{_PREFIX}{_WHAT[what]}:{name}"
-                pipeline.hincrby(key, process, count)
-                pipeline.expire(key, _COUNT_SECONDS)
-        await pipeline.execute()
-        self._adrift = False
+            # Who has left is not counted any more.
+            self._waiting = [request for request in self._waiting if request.change > 0]
+            self._process = secrets.token_hex(8)
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.set(_ALIVE + self._process, 1, ex=_ALIVE_SECONDS)
+            for (what, name), count in self._local.items():
+                if self._limits[what - 1]:
+                    key = f"{_PREFIX}{_WHAT[what]}:{name}"
+                    pipeline.hincrby(key, self._process, count)
+                    pipeline.expire(key, _COUNT_SECONDS)
+            await pipeline.execute()
+            self._adrift = False

