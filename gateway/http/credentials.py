@@ -169,6 +169,8 @@ async def _verified(request: Request, token: str, keep_claims: bool) -> Principa
 
 
 def _check_revoked(request: Request, principal: Principal) -> None:
+    # For the log, whatever becomes of the request.
+    request.state.subject = principal.subject
     revocations: Revocations = request.app.state.revocations
     if revocations.revoked(principal):
         raise error.InvalidToken("the token is revoked")

@@ -120,11 +120,27 @@ def response(problem: Problem) -> Response:
 async def handle(request: Request, error: Exception) -> Response:
     """Starlette's handler for every Problem; the one place where an error becomes a status."""
     assert isinstance(error, Problem)
-    request.app.state.meter.refused(error.status)
-    # The path alone: a query may have a secret in it.
-    address = request.client.host if request.client else ""
-    log.info("refused", status=error.status, reason=error.detail, path=request.scope["path"][:200], address=address)
+    note(request, error)
     return response(error)
+
+
+def note(request: Request, problem: Problem) -> None:
+    """Counts a refusal, and writes it down."""
+    request.app.state.meter.refused(problem.status)
+    log.info(
+        "refused",
+        status=problem.status,
+        reason=problem.detail,
+        subject=getattr(request.state, "subject", ""),
+        # The path alone: a query may have a secret in it.
+        path=request.scope["path"][:200],
+        address=address_of(request),
+    )
+
+
+def address_of(request: Request) -> str:
+    """Returns where a request comes from: what a proxy says only where that proxy is trusted, which is the server's to know."""
+    return request.client.host if request.client else ""
 
 
 async def handle_http(request: Request, error: Exception) -> Response:

@@ -7,7 +7,6 @@
 import random
 from typing import Any
 
-import structlog
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import FixedWindowRateLimiter
@@ -26,8 +25,6 @@ from gateway.http.response import refusal
 
 _RETRY_SECONDS = (15, 45)
 
-log = structlog.get_logger()
-
 
 class Gate:
     """Counts attempts in Redis, or in this process while Redis is away; 0 a minute is no limit."""
@@ -45,7 +42,7 @@ class Gate:
         """Counts an attempt. Raises TooMany."""
         if self._item is None:
             return
-        address = address_of(request)
+        address = error.address_of(request)
         try:
             allowed = await self._shared.hit(self._item, address)
         except (RedisError, OSError, TimeoutError):
@@ -56,14 +53,9 @@ class Gate:
     async def enter(self, request: Request, principal: Principal) -> Place | None:
         """Counts a stream in, until its place is given up; None where nothing is limited. Raises TooMany."""
         try:
-            return await self._admission.enter(principal.user_id, address_of(request))
+            return await self._admission.enter(principal.user_id, error.address_of(request))
         except TooManyOpen as many:
             raise error.TooMany(str(many), {"Retry-After": str(random.randint(*_RETRY_SECONDS))}) from many
-
-
-def address_of(request: Request) -> str:
-    """Returns where a request comes from: what a proxy says only where that proxy is trusted, which is the server's to know."""
-    return request.client.host if request.client else ""
 
 
 def event_source(request: Request) -> bool:
@@ -76,8 +68,7 @@ def told_to_come_back(request: Request, problem: error.Problem) -> Response | No
     """Returns what an EventSource gets instead of an error that would end it for ever; None for other clients."""
     if not event_source(request):
         return None
-    request.app.state.meter.refused(problem.status)
-    log.info("refused", status=problem.status, reason=problem.detail, path=request.scope["path"][:200], address=address_of(request))
+    error.note(request, problem)
     seconds = int(problem.headers.get("Retry-After", _RETRY_SECONDS[0]))
     # Under the id that it came with: else the browser would come back with another one.
     cursor = Cursor.parse(last_event_id(request))

@@ -18,7 +18,7 @@ from gateway.fanout.sink import Sink
 from gateway.fanout.subscriber import Subscriber
 from gateway.http import error
 from gateway.http.credentials import Caller, identify
-from gateway.http.gate import Gate, address_of, told_to_come_back
+from gateway.http.gate import Gate, told_to_come_back
 from gateway.http.query import Query
 from gateway.http.response import StreamResponse, headers_only, refusal
 from streams.catalog import Catalog
@@ -86,7 +86,7 @@ async def _answer(request: Request, caller: Caller, query: Query, place: Place |
         subject=caller.principal.subject,
         streams=[stream.name for stream in query.streams],
         carrier=caller.carrier,
-        address=address_of(request),
+        address=error.address_of(request),
     )
 
     def subscriber(sink: Sink) -> Subscriber:
