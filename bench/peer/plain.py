@@ -6,5 +6,5 @@ from gateway.cli import main
 from gateway.http.protocol import Protocol
 
 if __name__ == "__main__":
-    Protocol.on_message_begin = HttpToolsProtocol.on_message_begin  # type: ignore[method-assign]
+    Protocol.on_message_begin = HttpToolsProtocol.on_message_begin  # type: ignore[method-assign]  # this process is without the hand-over
     main()

@@ -80,7 +80,7 @@ def test_reserved_names_are_refused(name: str) -> None:
 def test_a_stream_cannot_be_changed() -> None:
     """What is valid stays valid: a declaration is frozen."""
     with pytest.raises(AttributeError):
-        declared().name = "other"  # type: ignore[misc]
+        declared().name = "other"  # type: ignore[misc]  # what is refused is the point
     with pytest.raises(DeclarationError):
         replace(declared(), columns=())
 

@@ -69,7 +69,7 @@ async def test_control_nothing_kept_while_catching_up(servers: Servers, monkeypa
             offer(self, entries)
 
     async def slow(self: Backlog, *args: object, **options: object) -> object:
-        page = await read(self, *args, **options)  # type: ignore[arg-type]
+        page = await read(self, *args, **options)  # type: ignore[arg-type]  # a method's arguments, passed on
         await asyncio.sleep(0.02)
         return page
 

@@ -262,7 +262,7 @@ async def test_one_failure_is_not_the_others(servers: Servers, monkeypatch: pyte
             def fail(self: object, data: bytes) -> None:
                 if self is broken:
                     raise RuntimeError("no way out")
-                write(self, data)  # type: ignore[arg-type]
+                write(self, data)  # type: ignore[arg-type]  # the class that it was found in
 
             monkeypatch.setattr(type(broken), "write", fail)
             await bridge.change(3)
