@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any, NamedTuple
 
+import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -24,6 +25,8 @@ _AT_ONCE = 64
 _REST_SECONDS = 0.004
 """Between two questions: alone each costs a connect 130 of its 600 µs, and in a storm one a turn of the loop would come."""
 _WHAT = ("", "user", "address")
+
+log = structlog.get_logger()
 
 
 class TooMany(Exception):
@@ -129,7 +132,10 @@ class Admission:
     async def _answers(self, requests: Sequence[_Request]) -> Sequence[int]:
         try:
             answers: Sequence[int] = await self._call(requests)
-        except (RedisError, OSError):
+        except Exception as error:
+            # Whatever it is, those who wait are answered.
+            if not isinstance(error, RedisError | OSError):
+                log.exception("open streams cannot be counted")
             self._adrift = True
             return [self._alone(request) for request in requests]
         for request, answer in zip(requests, answers, strict=True):

@@ -73,9 +73,10 @@ class Control:
             await asyncio.sleep(_REFRESH_SECONDS)
             try:
                 await self.refresh()
-            except (RedisError, OSError):
-                # The tail says so.
-                continue
+            except Exception as error:
+                # That Redis is away the tail says.
+                if not isinstance(error, RedisError | OSError):
+                    log.exception("revocations cannot be read")
 
     async def refresh(self) -> None:
         """Catches up with what was said while nobody listened. Raises RedisError."""
