@@ -93,6 +93,10 @@ class Jwks:
             raise ValueError("the token does not say which key it is signed with")
         return fitting[0]
 
+    def knows(self, fingerprint: str) -> bool:
+        """Says whether a key is among those that are known."""
+        return any(key.fingerprint == fingerprint for key in self._keys.values())
+
     @property
     def stale(self) -> bool:
         """Whether the keys are older than five minutes, or there are none, so that it is time to refresh; known ones serve meanwhile."""

@@ -3,13 +3,15 @@
 - One family per key: a public key never verifies an HMAC, whatever the token's header says (algorithm confusion, RFC 8725 §3.1).
 """
 
+import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 _HMAC = {"HS256": 32, "HS384": 48, "HS512": 64}
 """Each hash, and the bytes that its secret needs (RFC 7518 §3.2)."""
@@ -26,6 +28,13 @@ class Key:
 
     verifier: str | RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey = field(repr=False)
     algorithms: tuple[str, ...]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Names the key and tells nothing of it: what was let in by it goes with it."""
+        if isinstance(self.verifier, str):
+            return hashlib.sha256(b"rowcast " + self.verifier.encode()).hexdigest()[:16]
+        return hashlib.sha256(self.verifier.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()[:16]
 
     @property
     def secret(self) -> str | None:

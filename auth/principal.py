@@ -7,7 +7,8 @@ from dataclasses import dataclass
 class Principal:
     """Whom a token speaks for. Times are in seconds since 1970; `claims` are the token's as JSON, where they are to be kept.
 
-    `token_id` is its `jti`, empty without one; `issued_at` its `iat`, 0 without.
+    `token_id` is its `jti`, empty without one; `issued_at` its `iat`, 0 without. `key` is the fingerprint of what verified it, where
+    the claims are kept.
     """
 
     subject: str
@@ -17,6 +18,7 @@ class Principal:
     claims: str = ""
     token_id: str = ""
     issued_at: float = 0.0
+    key: str = ""
 
     @property
     def user_id(self) -> str:

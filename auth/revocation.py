@@ -4,6 +4,7 @@
 - What Redis has forgotten, those who know it write there again: it is a cache, and a right that was taken stays taken.
 """
 
+import asyncio
 import time
 from dataclasses import dataclass
 from typing import Any, cast
@@ -12,9 +13,11 @@ import orjson
 from redis.asyncio import Redis
 
 from auth.principal import Principal
+from auth.token import LEEWAY_SECONDS
 
 _KEY = "rowcast:{0}:revocations"
 _MAX_NAME = 128
+_AT_ONCE = 1_000
 
 
 class RevocationError(Exception):
@@ -49,7 +52,8 @@ class Revocation:
         before = asked.get("issued_before", now)
         if isinstance(before, bool) or not isinstance(before, int | float) or not 0 < before <= now + 60:
             raise RevocationError("issued_before is a time in seconds since 1970, and not to come")
-        until = now + lifetime_seconds
+        # A token may be valid for its leeways longer, and issued just before.
+        until = max(now, before) + lifetime_seconds + 3 * LEEWAY_SECONDS
         return Revocation(token_id=name, until=until) if "jti" in asked else Revocation(subject=name, before=before, until=until)
 
     def encode(self) -> bytes:
@@ -70,6 +74,7 @@ class Revocations:
         self._channel = channel
         self._subjects: dict[str, Revocation] = {}
         self._tokens: dict[str, Revocation] = {}
+        self._written: dict[bytes, float] = {}
 
     def __len__(self) -> int:
         return len(self._subjects) + len(self._tokens)
@@ -85,6 +90,7 @@ class Revocations:
 
     def learn(self, revocation: Revocation) -> None:
         """Takes one in; of a subject the latest counts, and each as long as the longest."""
+        self._written[revocation.encode()] = revocation.until
         known = self._tokens if revocation.token_id else self._subjects
         name = revocation.token_id or revocation.subject
         before = known.get(name, revocation)
@@ -100,20 +106,25 @@ class Revocations:
         pipeline.publish(self._channel, orjson.dumps({"revoke": orjson.Fragment(revocation.encode())}))
         await pipeline.execute()
 
-    async def refresh(self) -> None:
-        """Learns what Redis has, tells it what it has not, and forgets what is over. Raises RedisError."""
+    async def refresh(self) -> bool:
+        """Learns what Redis has, tells it what it has not, and forgets what is over. True if there was anything new. Raises RedisError."""
         now = time.time()
         for known in (self._subjects, self._tokens):
             for name in [name for name, each in known.items() if each.until < now]:
                 del known[name]
+        self._written = {data: until for data, until in self._written.items() if until >= now}
         await self._redis.zremrangebyscore(_KEY, "-inf", now)
-        there: set[bytes] = set(cast("list[bytes]", await self._redis.zrange(_KEY, 0, -1)))
-        for data in there:
+        there = set(cast("list[bytes]", await self._redis.zrange(_KEY, 0, -1)))
+        if missing := self._written.keys() - there:
+            await self._redis.zadd(_KEY, {data: self._written[data] for data in missing})
+        new = there - self._written.keys()
+        for number, data in enumerate(new):
+            if number % _AT_ONCE == 0:
+                # A hundred thousand take a second, and others have their turn.
+                await asyncio.sleep(0)
             try:
                 self.learn(Revocation.decode(data))
             except (ValueError, TypeError):
                 # Somebody else writes here.
-                continue
-        missing = {each.encode(): each.until for known in (self._subjects, self._tokens) for each in known.values()}
-        if missing := {data: until for data, until in missing.items() if data not in there}:
-            await self._redis.zadd(_KEY, missing)
+                self._written[data] = now
+        return bool(new)

@@ -1,22 +1,21 @@
 """One-time tickets for an EventSource, which can send no header: half a minute, one use over all web processes, one origin.
 
 - A browser comes back with the same address, whose ticket is spent: the pass that it got as a cookie with the first answer lets it in,
-  with that ticket, at that address, from that origin, until the token expires.
+  with that ticket, at that address, from that origin, for
+  somewhat longer than a stream may live, and anew whenever it comes back; until the token expires.
 - Redis has hashes of tickets and passes, and the token's claims; never a ticket, a pass or a token.
 """
 
 import hashlib
 import secrets
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import orjson
 from redis.asyncio import Redis
 
 from auth.principal import Principal
-from auth.token import TokenError, TokenExpired, principal_of
+from auth.token import TokenError, TokenExpired, Verifier, principal_of
 
 TICKET_SECONDS = 30
 _MAX_LENGTH = 128
@@ -32,20 +31,24 @@ class Redeemed:
 
 
 class Tickets:
-    """Issues and redeems them. Both raise RedisError where Redis is away."""
+    """Issues and redeems them. Both raise RedisError where Redis is away. A pass lives for `pass_seconds`, and anew with each use."""
 
-    def __init__(self, redis: "Redis") -> None:
+    def __init__(self, redis: "Redis", pass_seconds: float) -> None:
         self._redis = redis
+        self._pass_seconds = pass_seconds
 
-    async def issue(self, claims: Mapping[str, Any], origin: str) -> str:
-        """Returns a ticket for verified claims, good for requests of an origin (empty: of none)."""
+    async def issue(self, principal: Principal, origin: str) -> str:
+        """Returns a ticket for somebody whose claims are kept, good for requests of an origin (empty: of none)."""
         ticket = secrets.token_urlsafe(32)
-        value = orjson.dumps({"claims": claims, "origin": origin})
+        value = orjson.dumps({"claims": orjson.Fragment(principal.claims), "key": principal.key, "origin": origin})
         await self._redis.set(_key("ticket", ticket), value, ex=TICKET_SECONDS)
         return ticket
 
-    async def redeem(self, ticket: str, password: str, origin: str, path: str) -> Redeemed:
-        """Lets a ticket in once, and again, at the same path, with the pass that its first use gave. Raises TokenError."""
+    async def redeem(self, verifier: Verifier, ticket: str, password: str, origin: str, path: str) -> Redeemed:
+        """Lets a ticket in once, and again, at the same path, with the pass that its first use gave. Raises TokenError.
+
+        What a key has let in that `verifier` does not know any more is refused.
+        """
         if not 0 < len(ticket) <= _MAX_LENGTH or len(password) > _MAX_LENGTH:
             raise TokenError("the ticket is not valid")
         value = await self._redis.getdel(_key("ticket", ticket))
@@ -58,8 +61,10 @@ class Tickets:
         found = orjson.loads(value)
         if found["origin"] != origin:
             raise TokenError("the ticket is for another origin")
-        principal = principal_of(found["claims"], keep_claims=True)
-        seconds = int(principal.expires_at - time.time())
+        if not verifier.knows(found["key"]):
+            raise TokenError("the ticket's key is not known any more")
+        principal = replace(principal_of(found["claims"], keep_claims=True), key=found["key"])
+        seconds = int(min(principal.expires_at - time.time(), self._pass_seconds))
         if seconds <= 0:
             raise TokenExpired
         await self._redis.set(_key("pass", f"{ticket}.{password}.{path}"), value, ex=seconds)

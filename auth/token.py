@@ -6,15 +6,15 @@
 - No part of a token appears in an error.
 """
 
-import json
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import jwt
+import orjson
 from jwt.algorithms import HMACAlgorithm
 
 from auth.jwks import Jwks
@@ -118,7 +118,11 @@ class Verifier:
         since = principal.issued_at or time.time()
         if principal.expires_at - since > self.max_lifetime_seconds + LEEWAY_SECONDS:
             raise TokenError(f"the token lives longer than {self.max_lifetime_seconds:.0f} seconds")
-        return principal
+        return replace(principal, key=key.fingerprint) if keep_claims else principal
+
+    def knows(self, fingerprint: str) -> bool:
+        """Says whether a key is still one that tokens are verified with."""
+        return self.keys.fingerprint == fingerprint if isinstance(self.keys, Key) else self.keys.knows(fingerprint)
 
 
 def sign(key: Key, claims: Mapping[str, Any]) -> str:
@@ -141,10 +145,18 @@ def principal_of(claims: Mapping[str, Any], keep_claims: bool = False) -> Princi
         roles=_roles(claims),
         provider_id=_identity(claims["provider_id"], "provider_id") if "provider_id" in claims else subject,
         expires_at=float(claims["exp"]),
-        claims=json.dumps(claims) if keep_claims else "",
+        claims=_text(claims) if keep_claims else "",
         token_id=_identity(claims["jti"], "jti", blanks=True) if "jti" in claims else "",
         issued_at=float(claims.get("iat", 0)),
     )
+
+
+def _text(claims: Mapping[str, Any]) -> str:
+    try:
+        return orjson.dumps(claims).decode()
+    except TypeError as error:
+        # Half a character, or a number that no JSON has: nobody whom they are told could read them.
+        raise TokenError("the token's claims cannot be passed on") from error
 
 
 def _identity(value: object, name: str, blanks: bool = False) -> str:

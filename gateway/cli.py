@@ -145,8 +145,7 @@ def token(
     except ValueError as error:
         raise SettingsError(f"--ttl: {error}") from error
     claims |= {"role": role[0]} if len(role) == 1 else {"roles": role} if role else {}
-    claims |= {"iss": settings.jwt_issuer} if settings.jwt_issuer else {}
-    claims |= {"aud": settings.jwt_audience} if settings.jwt_audience else {}
+    claims |= settings.own_claims
     for each in claim:
         name, equals, value = each.partition("=")
         if not equals:

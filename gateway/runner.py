@@ -132,7 +132,8 @@ def _announce(settings: Settings, out: Console) -> None:
     if settings.jwt_secret:
         now = int(time.time())
         role, names = _shown(load(settings.streams))
-        token = sign(settings.key(), {"sub": "1", "role": role, "iat": now, "exp": now + 86400})
+        seconds = int(min(86_400, settings.max_token_lifetime.total_seconds()))
+        token = sign(settings.key(), {"sub": "1", "role": role, "iat": now, "exp": now + seconds} | settings.own_claims)
         out.print("Paste this into another terminal:\n")
         sys.stdout.write(f"curl -N -H 'Authorization: Bearer {token}' {base}/streams/{','.join(names)}\n\n")
         sys.stdout.flush()

@@ -94,6 +94,12 @@ class Settings(BaseSettings):
     def secret_file(self) -> Path:
         return self.data_dir / "jwt-secret"
 
+    @property
+    def own_claims(self) -> dict[str, str]:
+        """The claims that every token needs here."""
+        given = {"iss": self.jwt_issuer, "aud": self.jwt_audience}
+        return {name: value for name, value in given.items() if value}
+
     def key(self) -> Key:
         """Returns the key that verifies tokens. Raises SettingsError where none or a useless one is configured."""
         try:

@@ -107,6 +107,8 @@ def decode(channel: str, previous: int, payload: bytes) -> Entry:
 def _lots(entry: Entry, lots: Sequence[tuple[str, int, Sequence[str]]]) -> "Iterator[tuple[frozenset[str], Entry]]":
     start = 0
     for kind, size, owners in lots:
+        if not isinstance(kind, str) or not isinstance(size, int) or size < 0 or not all(isinstance(owner, str) for owner in owners):
+            raise ValueError("not an entry")
         yield frozenset(owners), replace(entry, kind=kind, data=entry.data[start : start + size], frames={})
         start += size
     if start != len(entry.data):

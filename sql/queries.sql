@@ -153,3 +153,7 @@ select exists (
     select from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
     where i.indrelid = $1::text::regclass and a.attname = $2 and i.indisvalid and i.indpred is null
 );
+
+-- name: ping
+-- purpose: does Postgres answer?
+select 1;

@@ -50,18 +50,27 @@ class Archive:
     def __init__(self, database_url: str) -> None:
         self._pool = Pool(database_url, "rowcast archive", _TIMEOUT_SECONDS)
         self._shapes: dict[int, Shape] = {}
+        self._ping: asyncio.Task[list[asyncpg.Record]] | None = None
 
     async def close(self) -> None:
+        if self._ping is not None:
+            self._ping.cancel()
         await self._pool.close()
 
     async def alive(self) -> bool:
         """Says whether Postgres answers."""
-        try:
-            async with asyncio.timeout(_PING_SECONDS), self._pool.acquire() as connection:
-                await connection.fetchval("select 1")
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError):
-            return False
-        return True
+        if self._ping is None:
+            self._ping = asyncio.create_task(self._fetch("ping"))
+            self._ping.add_done_callback(self._pinged)
+        # Not cancelled: asyncpg would take its own time to give the connection back.
+        done, _ = await asyncio.wait({self._ping}, timeout=_PING_SECONDS)
+        return bool(done) and all(each.exception() is None for each in done)
+
+    def _pinged(self, ping: asyncio.Task[list[asyncpg.Record]]) -> None:
+        self._ping = None
+        if not ping.cancelled():
+            # Looked at, whoever waits for it.
+            ping.exception()
 
     async def bounds(self) -> Bounds:
         """Raises ArchiveUnavailable."""

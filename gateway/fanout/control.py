@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterator
 from enum import Enum
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import orjson
 import structlog
@@ -50,6 +50,8 @@ class Control:
         self._redis = redis
         self._roster = roster
         self._end = end
+        self._asked: dict[str, asyncio.Future[Renewal]] = {}
+        self._scan: asyncio.Handle | None = None
 
     async def revoke(self, revocation: Revocation) -> None:
         """Revokes tokens everywhere; here at once. Raises RedisError where the others cannot be told."""
@@ -61,11 +63,19 @@ class Control:
         """Gives an open stream a newer token, in whatever process it is. `principal` has its claims. Raises RedisError."""
         for subscriber in self._named(connection):
             return self._renew(subscriber, principal)
-        reply = f"rowcast:{wire.SHARD}:reply:{secrets.token_hex(16)}"
-        message = {"renew": connection, "claims": orjson.Fragment(principal.claims), "reply": reply}
-        await self._redis.publish(wire.CONTROL, orjson.dumps(message))
-        answer = await cast("Awaitable[list[bytes] | None]", self._redis.blpop([reply], timeout=_REPLY_SECONDS))
-        return Renewal(answer[1].decode()) if answer else Renewal.UNKNOWN
+        reply = secrets.token_hex(16)
+        answer: asyncio.Future[Renewal] = asyncio.get_running_loop().create_future()
+        # Heard on the tail's connection: no other one is held while the others are asked.
+        self._asked[reply] = answer
+        try:
+            message = {"renew": connection, "claims": orjson.Fragment(principal.claims), "reply": reply}
+            await self._redis.publish(wire.CONTROL, orjson.dumps(message))
+            async with asyncio.timeout(_REPLY_SECONDS):
+                return await answer
+        except TimeoutError:
+            return Renewal.UNKNOWN
+        finally:
+            del self._asked[reply]
 
     async def run(self) -> None:
         """Looks every few seconds whether Redis knows what is revoked, until cancelled."""
@@ -80,8 +90,8 @@ class Control:
 
     async def refresh(self) -> None:
         """Catches up with what was said while nobody listened. Raises RedisError."""
-        await self.revocations.refresh()
-        self._end_revoked()
+        if await self.revocations.refresh():
+            self._end_revoked()
 
     def take(self, data: bytes) -> Callable[[], Awaitable[None]] | None:
         """Acts on a message; what is still to be done for it, if anything, is returned. Raises ValueError for none of ours."""
@@ -89,10 +99,16 @@ class Control:
             message: dict[str, Any] = orjson.loads(data)
             if "revoke" in message:
                 self.revocations.learn(Revocation.decode(orjson.dumps(message["revoke"])))
-                self._end_revoked()
+                if self._scan is None:
+                    # Once for all that were read in this turn: it looks at every stream.
+                    self._scan = asyncio.get_running_loop().call_soon(self._end_revoked)
             elif "renew" in message:
                 return self._renew_for(str(message["renew"]), principal_of(message["claims"], keep_claims=True), str(message["reply"]))
-        except (TypeError, LookupError, TokenError) as error:
+            elif "renewal" in message:
+                answer = self._asked.get(str(message["reply"]))
+                if answer is not None and not answer.done():
+                    answer.set_result(Renewal(message["renewal"]))
+        except (TypeError, AttributeError, LookupError, TokenError) as error:
             raise ValueError("not a message of ours") from error
         return None
 
@@ -102,10 +118,7 @@ class Control:
         return None
 
     async def _tell(self, reply: str, renewal: Renewal) -> None:
-        pipeline = self._redis.pipeline(transaction=True)
-        pipeline.rpush(reply, renewal.value)
-        pipeline.expire(reply, 2 * _REPLY_SECONDS)
-        await pipeline.execute()
+        await self._redis.publish(wire.CONTROL, orjson.dumps({"renewal": renewal.value, "reply": reply}))
 
     def _named(self, connection: str) -> Iterator[Subscriber]:
         for subscriber in self._roster.subscribers:
@@ -123,6 +136,7 @@ class Control:
         return Renewal.RENEWED
 
     def _end_revoked(self) -> None:
+        self._scan = None
         for subscriber in list(self._roster.subscribers):
             if subscriber.state is not State.ENDED and self.revocations.revoked(subscriber.principal):
                 self._end(subscriber, "revoked")

@@ -188,6 +188,8 @@ class Tail:
                 await connection.send_command("PING", check_health=False)
                 # The bridge may be silent, or the connection: does the log know more than we were told?
                 if await self._hub.behind() and self._calm.is_set():
+                    # What was revoked was not heard either.
+                    await self._hub.refresh()
                     await self._repair()
             elif silence >= 2 * SILENCE_SECONDS:
                 raise TimeoutError
@@ -208,7 +210,7 @@ class Tail:
                     self._hub.control(message[2])
                     return
                 heard = Beat.decode(message[2]) if channel == wire.HEAD else wire.decode_published(channel, message[2])
-            except (ValueError, TypeError):
+            except Exception:
                 # Somebody else publishes here. What may be missing for it, the chain will tell.
                 log.warning("a message that is not ours", channel=channel)
                 return

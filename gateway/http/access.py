@@ -17,6 +17,7 @@ from gateway.fanout.control import Renewal
 from gateway.fanout.hub import Hub
 from gateway.http import error
 from gateway.http.credentials import SESSION, bearer, check_origin, comparable_origin, cookie
+from gateway.http.gate import Gate
 from gateway.settings import Settings
 
 _COOKIE_BYTES = 3800
@@ -33,6 +34,7 @@ log = structlog.get_logger()
 async def open_session(request: Request) -> Response:
     """POST /auth/session with a Bearer token: keeps it in a cookie that scripts cannot read, for as long as it is valid."""
     check_origin(request, required=False)
+    await _attempt(request)
     principal = await bearer(request)
     token = request.headers["authorization"].partition(" ")[2].strip()
     if len(token) > _COOKIE_BYTES:
@@ -49,10 +51,11 @@ async def close_session(request: Request) -> Response:
 
 async def issue_ticket(request: Request) -> Response:
     """POST /auth/ticket with a Bearer token: a ticket for one EventSource, of the page's origin."""
+    await _attempt(request)
     principal = await bearer(request, keep_claims=True)
     tickets: Tickets = request.app.state.tickets
     try:
-        ticket = await tickets.issue(orjson.loads(principal.claims), comparable_origin(request))
+        ticket = await tickets.issue(principal, comparable_origin(request))
     except (RedisError, OSError) as away:
         raise error.Unavailable("tickets cannot be issued now", _AWAY) from away
     log.info("ticket issued", subject=principal.subject)
@@ -61,6 +64,7 @@ async def issue_ticket(request: Request) -> Response:
 
 async def renew_token(request: Request) -> Response:
     """POST /streams/connections/{connection}/token with the newer token as Bearer."""
+    await _attempt(request)
     principal = await bearer(request, keep_claims=True)
     hub: Hub = request.app.state.hub
     connection = request.path_params["connection"]
@@ -79,6 +83,7 @@ async def renew_token(request: Request) -> Response:
 
 async def revoke(request: Request) -> Response:
     """POST /admin/revocations, for admins: `{"sub": …}`, `{"jti": …}` or `{"sub": …, "issued_before": …}`."""
+    await _attempt(request)
     principal = await bearer(request)
     if "admin" not in principal.roles:
         raise error.Forbidden("this is for admins")
@@ -94,6 +99,11 @@ async def revoke(request: Request) -> Response:
         raise error.Unavailable("revoked in this process; the others cannot be told now: send it again", _AWAY) from away
     log.warning("revoked", by=principal.subject, subject=revocation.subject, token_id=revocation.token_id, before=revocation.before)
     return Response(status_code=204, headers=_NO_STORE)
+
+
+async def _attempt(request: Request) -> None:
+    gate: Gate = request.app.state.gate
+    await gate.attempt(request)
 
 
 async def _json(request: Request) -> Any:

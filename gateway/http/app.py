@@ -8,7 +8,7 @@ from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
+from redis.backoff import ExponentialBackoff, NoBackoff
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -35,6 +35,8 @@ from gateway.settings import Settings, SettingsError
 from streams.catalog import Catalog, load
 
 _REDIS_CONNECTIONS = 32
+_PASS_SHARE, _PASS_SECONDS = 1.1, 300
+"""A pass outlives the oldest stream, and some minutes without the network."""
 _DRAIN_SHARE = 0.8
 """Endings are spread over this share of the drain window; the rest is for their bytes to leave."""
 
@@ -55,18 +57,30 @@ def create(settings: Settings, catalog: Catalog | None = None) -> Starlette:
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
     )
     redis = Redis.from_pool(pool)
+    # Counting, tickets and messages are not repeatable: a retry would count twice, or find a ticket spent by itself.
+    once = Redis.from_pool(
+        BlockingConnectionPool.from_url(
+            settings.redis_url,
+            max_connections=_REDIS_CONNECTIONS,
+            timeout=2,
+            protocol=3,
+            socket_timeout=2,
+            socket_connect_timeout=2,
+            retry=Retry(NoBackoff(), 0),
+        )
+    )
     archive = Archive(settings.database_url)
     judge = Judge(settings.database_url, settings.rls_role)
     meter = Meter()
-    revocations = Revocations(redis, wire.CONTROL)
-    admission = Admission(redis, settings.connections_per_user, settings.connections_per_address)
+    revocations = Revocations(once, wire.CONTROL)
+    admission = Admission(once, settings.connections_per_user, settings.connections_per_address)
     hub = Hub(
         settings.redis_url,
         Backlog(redis, archive),
         Snapshots(settings.database_url, settings.rls_role),
         judge,
         meter,
-        partial(Control, redis, revocations),
+        partial(Control, once, revocations),
         heartbeat_seconds=settings.heartbeat.total_seconds(),
         max_age_seconds=settings.max_age.total_seconds(),
     )
@@ -91,6 +105,7 @@ def create(settings: Settings, catalog: Catalog | None = None) -> Starlette:
         if isinstance(verifier.keys, Jwks):
             await verifier.keys.close()
         await redis.aclose()
+        await once.aclose()
 
     app = Starlette(
         routes=[
@@ -127,8 +142,8 @@ def create(settings: Settings, catalog: Catalog | None = None) -> Starlette:
     app.state.catalog = catalog if catalog is not None else load(settings.streams)
     app.state.verifier = verifier
     app.state.revocations = revocations
-    app.state.tickets = Tickets(redis)
-    app.state.gate = Gate(redis, settings.attempts_per_minute, admission)
+    app.state.tickets = Tickets(once, _PASS_SHARE * settings.max_age.total_seconds() + _PASS_SECONDS)
+    app.state.gate = Gate(once, settings.attempts_per_minute, admission)
     app.state.hub = hub
     app.state.looks = Looks()
     app.state.meter = meter

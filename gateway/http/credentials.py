@@ -43,7 +43,7 @@ async def identify(request: Request, keep_claims: bool = False) -> Caller:
             raise error.InvalidRequest("there is a token in the header, and another in the address")
         principal = await bearer(request, keep_claims)
         if session:
-            await _agree(request, principal, session)
+            _agree(request, principal, session)
         return Caller(principal, "bearer")
     if session:
         check_origin(request)
@@ -109,8 +109,10 @@ async def _by_ticket(request: Request) -> Caller:
     tickets: Tickets = request.app.state.tickets
     ticket = _only(request, "ticket")
     name = cookie_of(ticket)
+    verifier: Verifier = request.app.state.verifier
+    password, path = _cookie(request, name) or "", request.scope["path"]
     try:
-        redeemed = await tickets.redeem(ticket, _cookie(request, name) or "", comparable_origin(request), request.scope["path"])
+        redeemed = await tickets.redeem(verifier, ticket, password, comparable_origin(request), path)
     except TokenError as invalid:
         raise error.InvalidToken(str(invalid) or str(type(invalid).__doc__)) from invalid
     except (RedisError, OSError) as away:
@@ -134,10 +136,11 @@ def cookie(request: Request, name: str, value: str, seconds: int) -> str:
     return f"{name}={value}; Max-Age={seconds}; Path=/streams; Secure; HttpOnly; SameSite={same_site}"
 
 
-async def _agree(request: Request, principal: Principal, session: str) -> None:
+def _agree(request: Request, principal: Principal, session: str) -> None:
+    verifier: Verifier = request.app.state.verifier
     try:
-        other = await _verified(request, session, False)
-    except error.Problem:
+        other = verifier.verify(session)
+    except (TokenError, UnknownKey):
         # An old cookie beside a new token is no contradiction.
         return
     if other.subject != principal.subject:

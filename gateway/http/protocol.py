@@ -114,7 +114,8 @@ class Protocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
-        self._in_head, self._fed = True, 0
+        # With another request waiting behind it the head has been read already.
+        self._in_head, self._fed = not self.pipeline, 0
         super().on_response_complete()
 
     def _measure(self, size: int) -> None:
@@ -162,6 +163,8 @@ class Protocol(HttpToolsProtocol):
         self.connections.discard(self)
         self._forget_request()
         self._running = None
+        if self._heads is not None:
+            self._heads.forget(self)
         return Edge(self.transport, head.data, chunked, self.flow.write_paused, self.connections, self.app_state["drain"])
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -35,7 +35,7 @@ async def open_stream(request: Request) -> Response:
         caller = await identify(request)
         query = Query.read(request, caller.principal)
         if request.method == "HEAD":
-            return headers_only()
+            return _with_cookie(headers_only(), caller)
         if query.asks_postgres and not caller.principal.claims:
             # Only these keep their claims: verifying twice costs them less than keeping them would cost all others.
             caller = await identify(request, keep_claims=True)
@@ -99,6 +99,8 @@ async def _answer(request: Request, caller: Caller, query: Query, place: Place |
 
 async def list_streams(request: Request) -> Response:
     """GET /streams: what the caller may open."""
+    gate: Gate = request.app.state.gate
+    await gate.attempt(request)
     principal = (await identify(request)).principal
     catalog: Catalog = request.app.state.catalog
     listed = [
