@@ -16,6 +16,8 @@ from redis.asyncio import Redis
 from auth.revocation import Revocation, Revocations
 from gateway import wire
 from gateway.fanout import control
+from gateway.fanout import hub as hubs
+from gateway.fanout.tail import Tail
 from tests.gateway.fanout.manual import manual
 from tests.support import sse
 from tests.support.gateway import Web, bridge, token, until, web
@@ -308,3 +310,52 @@ async def test_many_users(servers: Servers, pytestconfig: pytest.Config) -> None
         found = set(re.findall(r"canary-(\d+)-", " ".join(user.received)))
         assert found <= {str(user.number)}, f"user {user.number} has seen {found}"
         assert user.late == []
+
+
+async def test_the_tail_alone_is_cut_off(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tail whose connection says nothing more asks the log what it missed: and what was revoked, before it sends any of it."""
+    async with proxied(servers.redis_url) as proxy, manual(servers) as by_hand:
+        monkeypatch.setattr(hubs, "Tail", lambda url, hub: Tail(proxy.url(url), hub))
+        async with web(servers) as gateway, gateway.stream() as stream, Redis.from_url(servers.redis_url) as redis:
+            await stream.until("ready")
+            await by_hand.change()
+            await stream.events(1)
+            proxy.blackhole()
+            await Revocations(redis, wire.CONTROL).add(Revocation.read({"sub": "1"}, 3600))
+            await by_hand.change()
+            assert (await stream.next()).name == "closed"
+            proxy.heal()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b'{"renew":"x","claims":[],"reply":"y"}',
+        b'{"revoke":[1]}',
+        b'{"revoke":{}}',
+        b'{"renewal":"x","reply":[]}',
+        b"[]",
+        b"5",
+        b"\xff",
+        b"",
+    ],
+)
+async def test_odd_messages_end_nobody(servers: Servers, message: bytes) -> None:
+    """Whatever somebody else publishes where web processes talk, streams go on."""
+    async with manual(servers) as by_hand, web(servers) as gateway, gateway.stream() as stream:
+        await stream.until("ready")
+        await by_hand.redis.publish(wire.CONTROL, message)
+        await by_hand.redis.publish("bookings-changes", b'0 ["k3f9",1,"bookings","several",7,[],[["UPDATE",2,[1]]]]\n{}')
+        await by_hand.change()
+        await stream.events(1)
+
+
+async def test_renewals_hold_nothing(servers: Servers) -> None:
+    """However many ask for streams that are nowhere, others are served meanwhile."""
+    async with bridge(servers), web(servers) as gateway:
+        given = token(2)
+        asking = [asyncio.create_task(_renew(gateway, f"{number:016x}", given)) for number in range(100)]
+        async with gateway.stream(since="earliest") as stream:
+            await stream.until("ready")
+            assert not all(each.done() for each in asking)
+        assert await asyncio.gather(*asking) == [404] * 100

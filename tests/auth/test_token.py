@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from auth.key import Key, public_key, shared_secret
 from auth.principal import Principal
-from auth.token import LEEWAY_SECONDS, TokenError, TokenExpired, TokenMissing, Verifier, sign
+from auth.token import LEEWAY_SECONDS, TokenError, TokenExpired, TokenMissing, Verifier, principal_of, sign
 from tests.auth.pem import forge, part, private_key, public_pem
 
 SECRET = "kK9-canary-of-the-secret-" * 3
@@ -266,3 +266,12 @@ def test_damaged_tokens_are_token_errors(noise: str, at: int, how: str) -> None:
     except TokenError as refused:
         text = str(refused)
     assert not [word for word in re.findall(r"[\w-]{12,}", damaged) if word in text]
+
+
+@pytest.mark.parametrize("value", ["\ud800", {"deep": ["\udfff"]}, 10**400])
+def test_claims_that_cannot_be_passed_on(value: object) -> None:
+    """What no JSON can say is refused where claims are kept, and looked at by nobody where they are not."""
+    given = claims(name=value)
+    assert principal_of(given).subject == SUBJECT
+    with pytest.raises(TokenError, match="passed on"):
+        principal_of(given, keep_claims=True)

@@ -115,6 +115,18 @@ async def test_redis_forgets(servers: Servers) -> None:
         assert not await fits(one)
 
 
+async def test_redis_says_nothing(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who come while Redis hangs wait once, not one batch behind the other: then the process counts alone."""
+    monkeypatch.setattr(admission, "_CALL_SECONDS", 0.2)
+    async with proxied(servers.redis_url) as proxy, process(proxy.url(servers.redis_url), 500) as one:
+        await enter(one)
+        proxy.blackhole()
+        async with asyncio.timeout(20):
+            places = await asyncio.gather(*(enter(one) for _ in range(400)))
+        assert len(places) == 400
+        proxy.heal()
+
+
 @pytest.mark.usefixtures("quick")
 async def test_redis_is_away(servers: Servers) -> None:
     """Each process counts its own meanwhile; what changed then is counted when Redis is back."""

@@ -85,6 +85,27 @@ async def test_attempts_of_an_address(servers: Servers) -> None:
         assert set(statuses) == {401, 429}
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/streams"),
+        ("POST", "/auth/session"),
+        ("POST", "/auth/ticket"),
+        ("POST", "/admin/revocations"),
+        ("POST", f"/streams/connections/{'0' * 16}/token"),
+    ],
+)
+async def test_attempts_at_other_doors(servers: Servers, method: str, path: str) -> None:
+    """Guessing is counted wherever a token is looked at."""
+    async with web(servers, attempts_per_minute=2) as gateway:
+        statuses = []
+        for _ in range(6):
+            answer = await sse.request(gateway.host, gateway.port, path, {"Authorization": "Bearer nonsense"}, method=method)
+            await answer.close()
+            statuses.append(answer.status)
+        assert 429 in statuses
+
+
 async def test_attempts_while_redis_is_away(servers: Servers) -> None:
     """Then each process counts its own."""
     async with proxied(servers.redis_url) as proxy, web(servers) as gateway, Redis.from_url(proxy.url(servers.redis_url)) as redis:
