@@ -50,13 +50,9 @@ async def test_again_with_its_pass(tickets: Tickets) -> None:
     first = await _redeem(tickets, ticket)
     for _ in range(3):
         assert (await _redeem(tickets, ticket, first.password)).password == first.password
-    for wrong in (
-        {"password": "x"},
-        {"password": first.password, "origin": "https://evil.example"},
-        {"password": first.password, "path": "/b"},
-    ):
+    for password, origin, path in (("x", APP, "/a"), (first.password, "https://evil.example", "/a"), (first.password, APP, "/b")):
         with pytest.raises(TokenError):
-            await _redeem(tickets, ticket, **wrong)
+            await _redeem(tickets, ticket, password, origin=origin, path=path)
     assert (await _redeem(tickets, other)).password != first.password
     with pytest.raises(TokenError):
         await _redeem(tickets, other, first.password)
