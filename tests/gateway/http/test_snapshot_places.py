@@ -54,7 +54,7 @@ async def test_a_storm_waits(servers: Servers) -> None:
             rows, _ = await read_snapshot(stream)
             assert rows["bookings"]
             await stream.close()
-        assert 2 <= most <= 4
+        assert most <= 4
 
 
 async def test_one_of_each_user(servers: Servers) -> None:
