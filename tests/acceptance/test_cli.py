@@ -256,14 +256,18 @@ OPINIONS = {
 }
 
 
+async def _damage(servers: Servers, statement: str) -> None:
+    if statement:
+        connection = await servers.connect()
+        await connection.execute(statement)
+        await connection.close()
+
+
 @pytest.mark.parametrize("name", OPINIONS)
 async def test_doctor_warns(forked: Rowcast, patient: Servers, name: str) -> None:
     """What only snapshots suffer from is a warning with how to mend it, and the exit code stays 0."""
     statement, env, what, mend = OPINIONS[name]
-    if statement:
-        connection = await patient.connect()
-        await connection.execute(statement)
-        await connection.close()
+    await _damage(patient, statement)
     checked = {"ROWCAST_JWT_ISSUER": "us", "ROWCAST_JWT_AUDIENCE": "rowcast"} if name != "issuer" else {}
     outcome = forked("doctor", env=environment(patient, **checked | env))
     assert (outcome.returncode, outcome.stderr) == (0, ""), outcome.stdout
@@ -304,10 +308,7 @@ def patient(request: pytest.FixtureRequest, name: str) -> Servers:
 async def test_doctor_finds(forked: Rowcast, patient: Servers, name: str) -> None:
     """What is wrong is said in one line with how to mend it, the rest is looked at all the same, and the exit code is 1."""
     statement, env, what, mend = DAMAGES[name]
-    if statement:
-        connection = await patient.connect()
-        await connection.execute(statement)
-        await connection.close()
+    await _damage(patient, statement)
     outcome = forked("doctor", env=environment(patient, **env))
     assert outcome.returncode == 1
     assert outcome.stderr == "" or name == "no JWKS", "fetching keys says in the log what went wrong"
