@@ -6,8 +6,8 @@ import sys
 import structlog
 
 
-def configure(level: str) -> None:
-    """Sets structlog up for this process; `level` is debug, info, warning or error."""
+def configure(level: str, once: bool = False) -> None:
+    """Sets structlog up for this process; `level` is debug, info, warning or error. `once` if it is never set up again."""
     people = sys.stderr.isatty()
     structlog.configure(
         processors=[
@@ -18,5 +18,5 @@ def configure(level: str) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
+        cache_logger_on_first_use=once,
     )

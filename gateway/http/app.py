@@ -109,8 +109,9 @@ def create(settings: Settings, catalog: Catalog | None = None) -> Starlette:
 
     app = Starlette(
         routes=[
+            # First, for it is what nearly all come for.
+            Route("/streams/{names}", stream.OpenStream(), methods=["GET"]),
             Route("/streams", stream.list_streams),
-            Route("/streams/{names}", stream.open_stream),
             Route("/streams/connections/{connection}/token", access.renew_token, methods=["POST"]),
             Route("/auth/session", access.open_session, methods=["POST"]),
             Route("/auth/session", access.close_session, methods=["DELETE"]),

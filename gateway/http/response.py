@@ -24,6 +24,7 @@ from gateway.fanout.ticker import SLOW_SECONDS
 
 MEDIA_TYPE = "text/event-stream; charset=utf-8"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Content-Type": MEDIA_TYPE}
+_RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
 HAND_OVER = "rowcast.hand_over"
 """The ASGI extension that a server of ours offers in a request's scope."""
 
@@ -48,8 +49,9 @@ class StreamResponse(Response):
         self, hub: Hub, make: Callable[[Sink], Subscriber], cursor: Cursor | None, fault: str | None, place: Place | None = None
     ) -> None:
         self._hub, self._make, self._cursor, self._fault, self._place = hub, make, cursor, fault, place
-        super().__init__(headers=HEADERS)
-        del self.headers["content-length"]
+        super().__init__()
+        # As Starlette would write them, once.
+        self.raw_headers = list(_RAW_HEADERS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

@@ -55,7 +55,7 @@ def application(settings: Settings) -> Starlette:
     """Builds the application in the process that serves it, a worker or the only one."""
     # Streams end by our own drain, not by sse-starlette's.
     AppStatus.enable_automatic_graceful_drain = False
-    log.configure(settings.log_level)
+    log.configure(settings.log_level, once=True)
     app = create(settings)
     garbage.collect_rarely()
     return app
