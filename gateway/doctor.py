@@ -85,6 +85,9 @@ def _access(settings: Settings) -> Iterator[Finding]:
     if "*" in settings.cors_origins:
         detail = "any page may use Rowcast with a token, and none with a cookie"
         yield Finding("CORS", False, detail, "name the origins in ROWCAST_CORS_ORIGINS", warning=True)
+    if "*" in settings.trusted_proxies:
+        detail = "whoever writes X-Forwarded-For says where they come from"
+        yield Finding("proxies", False, detail, "name the proxies' addresses in ROWCAST_TRUSTED_PROXIES", warning=True)
     if not settings.connections_per_user:
         detail = "one user may open any number of streams"
         yield Finding("limits", False, detail, "set ROWCAST_CONNECTIONS_PER_USER", warning=True)

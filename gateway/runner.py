@@ -103,6 +103,7 @@ def _supervise(settings: Settings, demo: bool, out: Console) -> int:
         "HOST": settings.host,
         "PORT": str(settings.port),
         "ROWCAST_DRAIN": os.environ.get("ROWCAST_DRAIN", _DRAIN),
+        "ROWCAST_CONSOLE": str(int(_has_console(settings))),
         "PYTHONUNBUFFERED": "1",
     }
     if settings.jwt_secret:
@@ -113,6 +114,11 @@ def _supervise(settings: Settings, demo: bool, out: Console) -> int:
     threading.Thread(target=_announce, args=(settings, out), daemon=True).start()
     manager.loop()
     return int(manager.returncode or 0)
+
+
+def _has_console(settings: Settings) -> bool:
+    """Whether there is a console: here, unless it is switched off."""
+    return settings.console is not False
 
 
 def _announce(settings: Settings, out: Console) -> None:
@@ -129,6 +135,7 @@ def _announce(settings: Settings, out: Console) -> None:
         out.print(f"[red]{base}/readyz does not answer: see the lines above[/red]")
         return
     out.print(f"\n[bold]Rowcast is ready[/bold] at {base}")
+    fragment = ""
     if settings.jwt_secret:
         now = int(time.time())
         role, names = _shown(load(settings.streams))
@@ -136,7 +143,11 @@ def _announce(settings: Settings, out: Console) -> None:
         token = sign(settings.key(), {"sub": "1", "role": role, "iat": now, "exp": now + seconds} | settings.own_claims)
         out.print("Paste this into another terminal:\n")
         sys.stdout.write(f"curl -N -H 'Authorization: Bearer {token}' {base}/streams/{','.join(names)}\n\n")
-        sys.stdout.flush()
+        fragment = f"#token={token}&streams={','.join(names)}"
+    if _has_console(settings):
+        # Behind the # it is never sent: the page takes it from there.
+        sys.stdout.write(f"Console: {base}/console{fragment}\n\n")
+    sys.stdout.flush()
 
 
 def _shown(catalog: Catalog) -> tuple[str, list[str]]:

@@ -78,12 +78,14 @@ class Settings(BaseSettings):
     cors_origins: Words = ()
     retention: Duration = timedelta(hours=24)
     heartbeat: Duration = timedelta(seconds=8)
+    keep_alive: Duration = timedelta(seconds=75)
     max_age: Duration = timedelta(hours=1)
     max_event_bytes: int = Field(262_144, ge=1024, le=8_388_608)
     backlog_entries: int = Field(1000, ge=10)
     drain: Duration = timedelta(seconds=10)
     data_dir: Path = Path(".rowcast")
     demo: bool = True
+    console: bool | None = None
 
     @property
     def reachable_host(self) -> str:

@@ -157,3 +157,35 @@ select exists (
 -- name: ping
 -- purpose: does Postgres answer?
 select 1;
+
+-- name: read_position
+-- purpose: what the log has at a position, if anything, with the bounds of the same snapshot
+with bounds as materialized (
+    select (select min(s.first_position) from rowcast.segment s) as earliest, h.position as head, h.epoch, e.after_position
+    from (select * from rowcast.head order by from_position desc limit 1) h join rowcast.epoch e on e.epoch = h.epoch
+)
+select b.earliest, b.head, b.epoch, b.after_position, l.position, l.txid::text::bigint as txid, l.shape, l.op, l.key, l.old_key,
+       l.new, l.old, l.new_channels, l.old_channels, l.fault, l.committed_at
+from bounds b left join rowcast.log l on l.position = $1;
+
+-- name: hurry
+-- purpose: how many milliseconds the statements of the rest of this transaction may take, and that they go by an index
+select set_config('statement_timeout', $1, true), set_config('enable_seqscan', 'off', true);
+
+-- name: outbox
+-- purpose: how many committed changes have no position yet, and for how many seconds the oldest has waited for one
+with head as materialized (
+    select h.snapshot from rowcast.head h order by h.from_position desc limit 1
+), ended as materialized (
+    select coalesce(array_agg(x), '{}') as txids
+    from head, pg_snapshot_xip(head.snapshot) x where pg_visible_in_snapshot(x, pg_current_snapshot())
+), waiting as (
+    select o.captured_at from rowcast.outbox_0 o where o.txid >= (select pg_snapshot_xmax(h.snapshot) from head h)
+    union all
+    select o.captured_at from rowcast.outbox_1 o where o.txid >= (select pg_snapshot_xmax(h.snapshot) from head h)
+    union all
+    select o.captured_at from rowcast.outbox_0 o where o.txid = any ((select e.txids from ended e)::xid8[])
+    union all
+    select o.captured_at from rowcast.outbox_1 o where o.txid = any ((select e.txids from ended e)::xid8[])
+)
+select count(*) as depth, coalesce(extract(epoch from clock_timestamp() - min(captured_at)), 0)::float8 as oldest_seconds from waiting;

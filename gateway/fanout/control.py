@@ -1,11 +1,12 @@
-"""⑦ What web processes tell each other beside events: revocations, and newer tokens for streams that are open elsewhere.
+"""⑦ What web processes tell each other beside events: revocations, newer tokens for streams that are open elsewhere, their ends, a census.
 
 - Heard on the tail's connection. What was said while it was cut off is read again when it is back, before anything is sent.
+- Anybody who can publish can say anything here: what is too large is not read, and what is not understood is left.
 """
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from enum import Enum
 from functools import partial
 from typing import Any, Protocol
@@ -19,11 +20,14 @@ from auth.principal import Principal
 from auth.revocation import Revocation, Revocations
 from auth.token import TokenError, principal_of
 from gateway import wire
+from gateway.fanout.census import Census
 from gateway.fanout.roster import Roster
 from gateway.fanout.subscriber import State, Subscriber
 
 _REPLY_SECONDS = 2
 _REFRESH_SECONDS = 10.0
+_MOST_BYTES = 65_536
+"""Of a message: a token's claims are an eighth of it."""
 
 log = structlog.get_logger()
 
@@ -47,10 +51,11 @@ class Control:
 
     def __init__(self, redis: "Redis", revocations: Revocations, roster: Roster, end: End) -> None:
         self.revocations = revocations
+        self.census = Census(redis, roster)
         self._redis = redis
         self._roster = roster
         self._end = end
-        self._asked: dict[str, asyncio.Future[Renewal]] = {}
+        self._asked: dict[str, asyncio.Future[Renewal | bool]] = {}
         self._scan: asyncio.Handle | None = None
 
     async def revoke(self, revocation: Revocation) -> None:
@@ -63,19 +68,12 @@ class Control:
         """Gives an open stream a newer token, in whatever process it is. `principal` has its claims. Raises RedisError."""
         for subscriber in self._named(connection):
             return self._renew(subscriber, principal)
-        reply = secrets.token_hex(16)
-        answer: asyncio.Future[Renewal] = asyncio.get_running_loop().create_future()
-        # Heard on the tail's connection: no other one is held while the others are asked.
-        self._asked[reply] = answer
-        try:
-            message = {"renew": connection, "claims": orjson.Fragment(principal.claims), "reply": reply}
-            await self._redis.publish(wire.CONTROL, orjson.dumps(message))
-            async with asyncio.timeout(_REPLY_SECONDS):
-                return await answer
-        except TimeoutError:
-            return Renewal.UNKNOWN
-        finally:
-            del self._asked[reply]
+        answer = await self._ask({"renew": connection, "claims": orjson.Fragment(principal.claims)})
+        return answer if isinstance(answer, Renewal) else Renewal.UNKNOWN
+
+    async def disconnect(self, connection: str) -> bool:
+        """Ends an open stream, in whatever process it is, whose client may come back; False if nobody has it. Raises RedisError."""
+        return self._disconnect(connection) or bool(await self._ask({"disconnect": connection}))
 
     async def run(self) -> None:
         """Looks every few seconds whether Redis knows what is revoked, until cancelled."""
@@ -95,6 +93,8 @@ class Control:
 
     def take(self, data: bytes) -> Callable[[], Awaitable[None]] | None:
         """Acts on a message; what is still to be done for it, if anything, is returned. Raises ValueError for none of ours."""
+        if len(data) > _MOST_BYTES:
+            raise ValueError("too large for a message of ours")
         try:
             message: dict[str, Any] = orjson.loads(data)
             if "revoke" in message:
@@ -105,25 +105,52 @@ class Control:
             elif "renew" in message:
                 return self._renew_for(str(message["renew"]), principal_of(message["claims"], keep_claims=True), str(message["reply"]))
             elif "renewal" in message:
-                answer = self._asked.get(str(message["reply"]))
-                if answer is not None and not answer.done():
-                    answer.set_result(Renewal(message["renewal"]))
+                self._answered(str(message["reply"]), Renewal(message["renewal"]))
+            elif "disconnect" in message:
+                tell = partial(self._tell, str(message["reply"]), disconnected=True)
+                return tell if self._disconnect(str(message["disconnect"])) else None
+            elif "disconnected" in message:
+                self._answered(str(message["reply"]), True)
+            elif "census" in message:
+                return self.census.answer(message["census"], str(message["reply"]))
+            elif "counted" in message:
+                self.census.hear(str(message["counted"]))
         except (TypeError, AttributeError, LookupError, TokenError) as error:
             raise ValueError("not a message of ours") from error
         return None
 
-    def _renew_for(self, connection: str, principal: Principal, reply: str) -> Callable[[], Awaitable[None]] | None:
-        for subscriber in self._named(connection):
-            return partial(self._tell, reply, self._renew(subscriber, principal))
-        return None
+    async def _ask(self, question: Mapping[str, Any]) -> Renewal | bool | None:
+        """Returns what the process answers that has something to say; None if none says anything."""
+        reply = secrets.token_hex(16)
+        answer: asyncio.Future[Renewal | bool] = asyncio.get_running_loop().create_future()
+        # Heard on the tail's connection: no other one is held while the others are asked.
+        self._asked[reply] = answer
+        try:
+            await self._redis.publish(wire.CONTROL, orjson.dumps({**question, "reply": reply}))
+            async with asyncio.timeout(_REPLY_SECONDS):
+                return await answer
+        except TimeoutError:
+            return None
+        finally:
+            del self._asked[reply]
 
-    async def _tell(self, reply: str, renewal: Renewal) -> None:
-        await self._redis.publish(wire.CONTROL, orjson.dumps({"renewal": renewal.value, "reply": reply}))
+    def _answered(self, reply: str, answer: Renewal | bool) -> None:
+        asked = self._asked.get(reply)
+        if asked is not None and not asked.done():
+            asked.set_result(answer)
+
+    async def _tell(self, reply: str, **answer: Any) -> None:
+        await self._redis.publish(wire.CONTROL, orjson.dumps({**answer, "reply": reply}))
 
     def _named(self, connection: str) -> Iterator[Subscriber]:
         for subscriber in self._roster.subscribers:
             if subscriber.connection == connection and subscriber.state is not State.ENDED:
                 yield subscriber
+
+    def _renew_for(self, connection: str, principal: Principal, reply: str) -> Callable[[], Awaitable[None]] | None:
+        for subscriber in self._named(connection):
+            return partial(self._tell, reply, renewal=self._renew(subscriber, principal).value)
+        return None
 
     def _renew(self, subscriber: Subscriber, principal: Principal) -> Renewal:
         if principal.subject != subscriber.principal.subject:
@@ -134,6 +161,12 @@ class Control:
             self._end(subscriber, "forbidden")
         log.info("token renewed", connection=subscriber.connection, subject=principal.subject, state=subscriber.state.value)
         return Renewal.RENEWED
+
+    def _disconnect(self, connection: str) -> bool:
+        for subscriber in self._named(connection):
+            self._end(subscriber, "admin")
+            return True
+        return False
 
     def _end_revoked(self) -> None:
         self._scan = None

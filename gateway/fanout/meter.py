@@ -10,7 +10,7 @@ from prometheus_client.exposition import generate_latest
 
 from gateway.fanout.subscriber import Subscriber
 
-ENDINGS = ("shutdown", "slow", "expired", "revoked", "forbidden", "max-age", "unavailable", "gone")
+ENDINGS = ("shutdown", "slow", "expired", "revoked", "forbidden", "max-age", "unavailable", "admin", "gone")
 """Why a stream ends: the list is closed. All but `gone`, where the client went away, are announced."""
 CLOSING = frozenset({"expired", "revoked", "forbidden"})
 """After these nobody is to come back with that token."""

@@ -70,6 +70,7 @@ class Subscriber:
         "_buffer",
         "_overflown",
         "_skip",
+        "address",
         "channels",
         "checkpoint_at",
         "connected_at",
@@ -111,6 +112,7 @@ class Subscriber:
         self.snapshot_due = False
         self.seen: Seen | None = None
         self.place: Place | None = None
+        self.address = ""
         self.reason = "gone"
         self.state = State.CATCHING_UP
         self.epoch = "none"

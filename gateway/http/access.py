@@ -1,30 +1,24 @@
-"""⑨ `/auth/…`, newer tokens for open streams, and revocations: what clients and admins do about access."""
+"""⑨ `/auth/…`, and newer tokens for open streams: what clients do about access."""
 
-import asyncio
 import re
 import time
-from typing import Any
 
-import orjson
 import structlog
 from redis.exceptions import RedisError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from auth.revocation import Revocation, RevocationError
 from auth.ticket import TICKET_SECONDS, Tickets
 from gateway.fanout.control import Renewal
 from gateway.fanout.hub import Hub
 from gateway.http import error
 from gateway.http.credentials import SESSION, bearer, check_origin, comparable_origin, cookie
 from gateway.http.gate import Gate
-from gateway.settings import Settings
 
 _COOKIE_BYTES = 3800
 """A browser keeps 4,096 bytes, with name and attributes."""
 _CONNECTION = re.compile("[0-9a-f]{16}")
-_BODY_BYTES = 16_384
-_BODY_SECONDS = 10.0
+_FOR_ADMINS = ("/admin", "/console")
 _AWAY = {"Retry-After": "5"}
 _NO_STORE = {"Cache-Control": "no-store"}
 
@@ -40,13 +34,23 @@ async def open_session(request: Request) -> Response:
     if len(token) > _COOKIE_BYTES:
         raise error.Malformed(f"a cookie has no room for a token of {len(token)} bytes")
     log.info("session opened", subject=principal.subject)
-    return Response(status_code=204, headers={**_NO_STORE, "Set-Cookie": cookie(request, SESSION, token, _left(principal.expires_at))})
+    return _with_session(request, token, _left(principal.expires_at), "admin" in principal.roles)
 
 
 async def close_session(request: Request) -> Response:
     """DELETE /auth/session: forgets the cookie. The token in it lives on, unless it is revoked."""
     check_origin(request, required=False)
-    return Response(status_code=204, headers={**_NO_STORE, "Set-Cookie": cookie(request, SESSION, "", 0)})
+    return _with_session(request, "", 0, False)
+
+
+def _with_session(request: Request, token: str, seconds: int, of_admin: bool) -> Response:
+    """Sets the cookie for the streams, and an admin's for what is for admins; what another user has left there is forgotten."""
+    response = Response(status_code=204, headers=_NO_STORE)
+    for path in _FOR_ADMINS:
+        given = (token, seconds) if of_admin else ("", 0)
+        response.headers.append("Set-Cookie", cookie(request, SESSION, *given, path))
+    response.headers.append("Set-Cookie", cookie(request, SESSION, token, seconds))
+    return response
 
 
 async def issue_ticket(request: Request) -> Response:
@@ -81,44 +85,9 @@ async def renew_token(request: Request) -> Response:
     return Response(status_code=204, headers=_NO_STORE)
 
 
-async def revoke(request: Request) -> Response:
-    """POST /admin/revocations, for admins: `{"sub": …}`, `{"jti": …}` or `{"sub": …, "issued_before": …}`."""
-    await _attempt(request)
-    principal = await bearer(request)
-    if "admin" not in principal.roles:
-        raise error.Forbidden("this is for admins")
-    settings: Settings = request.app.state.settings
-    try:
-        revocation = Revocation.read(await _json(request), settings.max_token_lifetime.total_seconds())
-    except RevocationError as wrong:
-        raise error.Malformed(str(wrong)) from wrong
-    hub: Hub = request.app.state.hub
-    try:
-        await hub.controls.revoke(revocation)
-    except (RedisError, OSError) as away:
-        raise error.Unavailable("revoked in this process; the others cannot be told now: send it again", _AWAY) from away
-    log.warning("revoked", by=principal.subject, subject=revocation.subject, token_id=revocation.token_id, before=revocation.before)
-    return Response(status_code=204, headers=_NO_STORE)
-
-
 async def _attempt(request: Request) -> None:
     gate: Gate = request.app.state.gate
     await gate.attempt(request)
-
-
-async def _json(request: Request) -> Any:
-    body = b""
-    try:
-        async with asyncio.timeout(_BODY_SECONDS):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > _BODY_BYTES:
-                    raise error.TooLarge(f"a body of more than {_BODY_BYTES} bytes is too large")
-        return orjson.loads(body)
-    except TimeoutError as late:
-        raise error.Malformed("the body takes too long") from late
-    except ValueError as invalid:
-        raise error.Malformed("the body is no JSON") from invalid
 
 
 def _left(expires_at: float) -> int:

@@ -24,11 +24,13 @@ from gateway.fanout.archive import Archive
 from gateway.fanout.backlog import Backlog
 from gateway.fanout.control import Control
 from gateway.fanout.hub import Hub
+from gateway.fanout.inquiry import Inquiry
 from gateway.fanout.judge import Judge
 from gateway.fanout.look import Looks
 from gateway.fanout.meter import Meter
 from gateway.fanout.snapshot import Snapshots
-from gateway.http import access, error, health, stream
+from gateway.fanout.vitals import Vitals
+from gateway.http import access, admin, console, error, health, stream
 from gateway.http.gate import Gate
 from gateway.http.protocol import Heads
 from gateway.settings import Settings, SettingsError
@@ -116,10 +118,16 @@ def create(settings: Settings, catalog: Catalog | None = None) -> Starlette:
             Route("/auth/session", access.open_session, methods=["POST"]),
             Route("/auth/session", access.close_session, methods=["DELETE"]),
             Route("/auth/ticket", access.issue_ticket, methods=["POST"]),
-            Route("/admin/revocations", access.revoke, methods=["POST"]),
+            Route("/admin/revocations", admin.revoke, methods=["POST"]),
+            Route("/admin/connections", admin.list_connections),
+            Route("/admin/connections/{connection}", admin.end_connection, methods=["DELETE"]),
+            Route("/admin/explain", admin.explain),
+            Route("/admin/state", admin.tell_state),
             Route("/livez", health.livez),
             Route("/readyz", health.readyz),
             Route("/metrics", health.metrics),
+            Route("/console", console.page),
+            Route("/console/{name}", console.part),
         ],
         middleware=[
             Middleware(
@@ -148,6 +156,8 @@ def create(settings: Settings, catalog: Catalog | None = None) -> Starlette:
     app.state.hub = hub
     app.state.looks = Looks()
     app.state.meter = meter
+    app.state.inquiry = Inquiry(archive, judge, hub.controls.census)
+    app.state.vitals = Vitals(hub, archive, once)
     return app
 
 

@@ -127,13 +127,13 @@ def comparable_origin(request: Request) -> str:
     return request.headers["host"] if _own(request, origin) else origin
 
 
-def cookie(request: Request, name: str, value: str, seconds: int) -> str:
-    """Returns the header that sets a cookie for the streams; with 0 seconds it is forgotten."""
+def cookie(request: Request, name: str, value: str, seconds: int, path: str = "/streams") -> str:
+    """Returns the header that sets a cookie for a path; with 0 seconds it is forgotten."""
     settings: Settings = request.app.state.settings
     same_site = settings.cookie_samesite.capitalize()
     # Of another site browsers keep only those that belong to that site's page alone (CHIPS).
     same_site += "; Partitioned" if settings.cookie_samesite == "none" else ""
-    return f"{name}={value}; Max-Age={seconds}; Path=/streams; Secure; HttpOnly; SameSite={same_site}"
+    return f"{name}={value}; Max-Age={seconds}; Path={path}; Secure; HttpOnly; SameSite={same_site}"
 
 
 def _agree(request: Request, principal: Principal, session: str) -> None:

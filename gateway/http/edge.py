@@ -8,6 +8,7 @@
 import asyncio
 from collections.abc import Callable
 
+from gateway.fanout import frame
 from gateway.fanout.frame import Cursor
 from gateway.fanout.hub import Hub
 from gateway.fanout.subscriber import Subscriber
@@ -58,7 +59,8 @@ class Edge(asyncio.Protocol):
 
     def begin(self) -> None:
         if self._head:
-            self.write(b"")
+            # A comment, for nginx keeps a head back from HTTP/2 until there is something behind it.
+            self.write(frame.wrap(frame.HEARTBEAT, self.chunked))
 
     def write(self, data: bytes) -> None:
         if not self._transport.is_closing():

@@ -68,6 +68,7 @@ class StreamResponse(Response):
             await self._send(scope, receive, send)
             return
         head = _Head(send)
+        # Without `Connection: close`, though it is: with it Node's fetch takes a stream that was cut for one that has ended.
         edge = await hand_over(partial(head.send, {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}))
         if edge is None:
             await self._send(scope, receive, head.send)

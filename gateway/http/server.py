@@ -27,6 +27,8 @@ _WAITING_CONNECTIONS = 4096
 those who are live have their turn."""
 _UNHEARD_SECONDS = SLOW_SECONDS + 15
 """How long the kernel waits for a client to take what was sent: longer than the hub, which counts the slow ones."""
+_WORKER_SECONDS = 30
+"""How long a worker may take to start, and to answer: uvicorn's five seconds ended each of them for ever where a machine was busy."""
 _SECRET = re.compile("auth|cookie|jwt|key|pass|secret|session|ticket|token", re.IGNORECASE)
 _LONG = 40
 """A ticket has 43 characters."""
@@ -83,7 +85,8 @@ def serve(settings: Settings, workers: int = 1) -> None:
         # Else whoever connects from this machine could say that they are somebody else.
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=list(settings.trusted_proxies),
-        timeout_keep_alive=5,
+        timeout_worker_healthcheck=_WORKER_SECONDS,
+        timeout_keep_alive=round(settings.keep_alive.total_seconds()),
         timeout_graceful_shutdown=max(1, round(settings.drain.total_seconds())),
     )
     try:
@@ -94,9 +97,19 @@ def serve(settings: Settings, workers: int = 1) -> None:
     _bound(listening)
     listening.set_inheritable(True)
     if workers > 1:
-        Multiprocess(config, sockets=[listening]).run()
+        _Workers(config, sockets=[listening]).run()
     else:
         uvicorn.Server(config).run(sockets=[listening])
+
+
+class _Workers(Multiprocess):
+    """uvicorn's, whose parent keeps the port open until its last worker has drained: who comes meanwhile would wait for nothing."""
+
+    def terminate_all(self) -> None:
+        # A proxy that is refused asks the next gateway.
+        for listening in self.sockets:
+            listening.close()
+        super().terminate_all()
 
 
 def _bound(listening: socket.socket) -> None:

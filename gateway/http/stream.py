@@ -5,6 +5,7 @@
 """
 
 import random
+import time
 
 import structlog
 from starlette.requests import Request
@@ -42,6 +43,9 @@ async def _open_stream(request: Request) -> Response:
     try:
         await gate.attempt(request)
         caller = await identify(request)
+        if caller.principal.expires_at <= time.time():
+            # Verifying is lenient with clocks; a stream would end at once, and again, until that is over.
+            raise error.InvalidToken("the token has expired")
         query = Query.read(request, caller.principal)
         if request.method == "HEAD":
             return _with_cookie(headers_only(), caller)
@@ -89,18 +93,19 @@ async def _answer(request: Request, caller: Caller, query: Query, place: Place |
         return refusal("unavailable", None)
     # A name, no secret: nothing can be done with it but by the same user.
     connection = f"{random.getrandbits(64):016x}"
+    address = error.address_of(request)
     log.info(
         "stream opened",
         connection=connection,
         subject=caller.principal.subject,
         streams=[stream.name for stream in query.streams],
         carrier=caller.carrier,
-        address=error.address_of(request),
+        address=address,
     )
 
     def subscriber(sink: Sink) -> Subscriber:
         made = Subscriber(connection, caller.principal, query.looks(looks, caller.principal, sink.chunked), sink, query.snapshots)
-        made.place = place
+        made.place, made.address = place, address
         return made
 
     return StreamResponse(hub, subscriber, cursor, "unknown-id" if query.since and cursor is None else None, place)

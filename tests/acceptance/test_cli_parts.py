@@ -75,10 +75,10 @@ async def ended(process: Process) -> int:
 
 async def test_tail(parts: Parts) -> None:
     """`rowcast tail --output json` prints one line of JSON an event, follows a restart of the gateway, and ends with 130 at Ctrl-C."""
-    tail = parts.start("tail", "bookings", "--token", token(), "--url", parts.base, "--output", "json", log="tail.log")
+    tail = parts.start("tail", "bookings", "--token", token(), "--url", parts.base, "--output", "json", "--control", log="tail.log")
 
     def events() -> list[dict[str, object]]:
-        return [json.loads(line) for line in parts.lines("tail.log")]
+        return [json.loads(line) for line in parts.lines("tail.log") if not line.startswith("rowcast: ")]
 
     await until(lambda: len(events()) == 1)
     await parts.change("the first")
@@ -109,7 +109,7 @@ async def test_tail_is_refused(parts: Parts) -> None:
         for name, (streams, credential, _) in refused.items()
     }
     for name, (_, credential, reason) in refused.items():
-        assert await ended(tails[name]) == 1
+        assert await ended(tails[name]) == 3
         (line,) = parts.lines(name)
         assert reason in line
         assert credential == "nonsense" or credential not in line
@@ -151,6 +151,30 @@ async def test_web_drains_with_several_workers(parts: Parts) -> None:
     assert (await stream.next()).name == "reconnect"
     assert await ended(web) == 0
     await stream.close()
+
+
+async def test_several_workers_take_nobody_while_they_drain(parts: Parts) -> None:
+    """The port is closed while streams are still to be ended, so that a proxy asks another gateway."""
+    parts.port = free_port()
+    parts.env |= {"PORT": str(parts.port), "ROWCAST_DRAIN": "30s"}
+    web = parts.start("web", "--workers", "2", log="workers.log")
+    wait_ready(parts.base)
+    streams = [await parts.open() for _ in range(12)]
+    for stream in streams:
+        await stream.next()
+    web.send_signal(signal.SIGTERM)
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", parts.port)
+        except ConnectionRefusedError:
+            break
+        writer.close()
+        await asyncio.sleep(0.01)
+    assert web.poll() is None
+    for stream in streams:
+        assert (await stream.next()).name == "reconnect"
+        await stream.close()
+    assert await ended(web) == 0
 
 
 async def test_bridge_ends(parts: Parts) -> None:
