@@ -6,10 +6,8 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from enum import StrEnum
 from typing import Annotated, Any
 
-import orjson
 import typer
 from redis.asyncio import Redis
 from rich.console import Console
@@ -17,7 +15,7 @@ from rich.console import Console
 import sql
 from auth.revocation import Revocation, RevocationError, Revocations
 from auth.token import ROLES, sign
-from gateway import address, demo, doctor, embedded, failure, follow, garbage, log, migrator, runner, wire
+from gateway import address, demo, doctor, embedded, failure, garbage, log, migrator, runner, tail, wire
 from gateway.bridge.bridge import Bridge, run_until
 from gateway.bridge.listener import connect
 from gateway.migrator import Plan
@@ -27,13 +25,6 @@ from streams.stream import EVERY_TABLE, Stream, Via
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Server-Sent Events from Postgres.")
 out = Console(highlight=False, soft_wrap=True)
-
-
-class Output(StrEnum):
-    """How `tail` prints."""
-
-    text = "text"
-    json = "json"
 
 
 def main() -> None:
@@ -230,31 +221,7 @@ async def _captures_sql(settings: Settings) -> str:
     return sql.functions() + "\n" + "\n".join(capture.statements(shape) for shape, capture in enumerate(found, first))
 
 
-@app.command()
-def tail(
-    names: Annotated[str, typer.Argument(help="bookings, or several: bookings,services")],
-    token: Annotated[str, typer.Option(envvar="ROWCAST_TOKEN", help="Who is listening.")],
-    url: Annotated[str | None, typer.Option(help="Where the gateway is; HOST and PORT otherwise.")] = None,
-    since: Annotated[str | None, typer.Option(help="The id to go on after, or `earliest`.")] = None,
-    output: Annotated[Output, typer.Option(help="text for people, json for programs: one line an event.")] = Output.text,
-) -> None:
-    """Follows streams in the terminal; resumes by itself; exit code 2 when the gateway closes the stream for good."""
-    settings = read()
-
-    async def work() -> bool:
-        async for event in follow.follow(url or f"http://{settings.reachable_host}:{settings.port}", names, token, since):
-            if output is Output.json:
-                sys.stdout.write(orjson.dumps({"id": event.id, "event": event.name, "data": orjson.Fragment(event.data)}).decode() + "\n")
-                sys.stdout.flush()
-            else:
-                out.print(f"[dim]{event.id}[/dim] [bold]{event.name}[/bold] ", end="")
-                out.print(event.data, markup=False)
-            if event.name == "closed":
-                return True
-        return False
-
-    if asyncio.run(work()):
-        raise SystemExit(2)
+app.command(epilog=tail.EPILOG)(tail.tail)
 
 
 @app.command(name="doctor")

@@ -1,7 +1,7 @@
 """What goes wrong in a command: one line on stderr and an exit code, never a traceback.
 
 - Errors become lines here and nowhere else; one that nobody expected is a defect, and keeps its traceback.
-- 1 is an error, 2 is a wrong command line, 130 is Ctrl-C.
+- 1 is an error, 2 is a wrong command line, 130 is Ctrl-C; others are `tail`'s.
 - No line shows a password.
 """
 
@@ -32,7 +32,6 @@ _EXPECTED = (
     MigrateError,
     EmbeddedError,
     TokenError,
-    FollowError,
     RunError,
 )
 """Those whose text is the line."""
@@ -47,6 +46,8 @@ def told() -> Iterator[None]:
         _fail(f"{_usage(error)}: `rowcast --help` lists what there is", 2)
     except typer.Abort:
         raise SystemExit(130) from None
+    except FollowError as error:
+        _fail(str(error), error.code)
     except _EXPECTED as error:
         _fail(str(error))
     except NotMigrated:
