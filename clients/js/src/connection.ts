@@ -1,0 +1,183 @@
+/**
+ * One connection for all streams that anybody wants: it comes back by itself, behind the last id.
+ *
+ * - CONNECTING until `ready`, then CONNECTED, and CONNECTING again whenever it ends. DISCONNECTED is for good: asking again would be useless.
+ * - Whoever wants other streams gets them by a new attempt with the last id: nothing is lost between the two.
+ */
+
+import { attempt, SILENT_MS } from "./attempt.js";
+import type { Attempt, Gateway } from "./attempt.js";
+import { LONGEST_MS, pauseMs } from "./backoff.js";
+import { fault, passes } from "./error.js";
+import { readEvent } from "./event.js";
+import { placed } from "./id.js";
+import { pathOf } from "./signal.js";
+import type { Feed, Sink, Wants } from "./signal.js";
+import type { RealtimeError, Row } from "./types.js";
+
+/** While other streams are asked for, the connection counts as there for so long. */
+const SWITCH_MS = 1000;
+
+export function connect(gateway: Gateway, sink: Sink): Feed {
+  const { report, names, transport, heartbeatTimeoutMs } = gateway;
+  const renewal = { done: false };
+  let wants: Wants = {};
+  let path = "";
+  let state: "idle" | "opening" | "ready" | "waiting" | "over" = "idle";
+  let error: RealtimeError | null = null;
+  let tries = 0;
+  let current: Attempt | undefined;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  /** The open stream's name, for a newer token. */
+  let name = "";
+
+  const isOpen = (): boolean => state === "ready" || state === "opening";
+  const drop = (next: typeof state): void => {
+    clearTimeout(timer);
+    current?.close();
+    state = next;
+  };
+  const connecting = (): void => sink.state("CONNECTING", error, null);
+
+  const begin = (renew = false): void => {
+    drop("opening");
+    current = attempt(gateway, { wants, lastEventId: sink.lastId(), renew }, renewal, take, (ended, retryMs) => {
+      if (ended && passes(ended)) again(ended, retryMs);
+      else halt(ended);
+    });
+  };
+
+  /** Begins anew; who was CONNECTED stays so for a moment. */
+  const anew = (): void => {
+    const there = state === "ready";
+    begin();
+    if (!there) return connecting();
+    timer = setTimeout(connecting, SWITCH_MS);
+    sink.state("CONNECTED", null, null);
+  };
+
+  const fail = (found: RealtimeError | null): void => {
+    error = found;
+    if (found) report(found);
+  };
+
+  /** Comes back after a pause: that of the back-off, and no shorter than the gateway says. */
+  const again = (found: RealtimeError | null, retryMs?: number, renew?: boolean, pause = pauseMs(tries++, retryMs, gateway.backoff)): void => {
+    drop("waiting");
+    fail(found);
+    timer = setTimeout(begin, pause, renew);
+    connecting();
+  };
+
+  const halt = (found: RealtimeError | null): void => {
+    drop("over");
+    fail(found);
+    sink.state("DISCONNECTED", found, null);
+  };
+
+  const take = (row: Row | null, event: string, id: string): void => {
+    const place = placed(id);
+    if (row && event === "ready") return ready(row, place);
+    if (row && event === "reset") {
+      const streams = row["streams"] ?? (row["stream"] && [row["stream"]]);
+      return sink.reset(String(row["reason"]), Array.isArray(streams) ? streams.map(String) : null, place);
+    }
+    if (row && !/^(snapshot|checkpoint|auth-expiring|reconnect|closed)$/.test(event)) return tell(row, event, place);
+    if (place) sink.move(place);
+    if (!row) return;
+    if (event === "auth-expiring") void renewToken();
+    if (event === "closed") closed(String(row["reason"]));
+    // What the gateway says is what it is, and not a back-off.
+    const { retry } = row;
+    if (event === "reconnect") again(null, 0, false, typeof retry === "number" ? Math.min(LONGEST_MS, retry) : undefined);
+  };
+
+  const tell = (row: Row, event: string, id = ""): void => {
+    try {
+      const stream = state === "ready" && id && names.streamOf(event, Object.keys(wants));
+      if (!stream) throw new Error(`unknown event ${event.slice(0, 40)}`);
+      const read = readEvent(row, event);
+      if ("state" in read) sink.component(stream, read.state);
+      else sink.event({ id, name: event, stream, change: read.change });
+    } catch (cause) {
+      report(fault("malformed", (cause as Error).message));
+      if (id) sink.move(id);
+    }
+  };
+
+  const ready = (row: Row, id: string | undefined): void => {
+    clearTimeout(timer);
+    tries = 0;
+    renewal.done = false;
+    error = null;
+    state = "ready";
+    name = String(row["connection"]);
+    current?.expect(transport.seesHeartbeats ? (heartbeatTimeoutMs ?? (Number(row["heartbeat"]) * 3000 || SILENT_MS)) : 0);
+    sink.state("CONNECTED", null, wants, row["status"] === "resumed" ? undefined : id);
+  };
+
+  const closed = (reason: string): void => {
+    const found = fault(reason === "forbidden" ? "forbidden" : "unauthorized", `ended: ${reason.slice(0, 40)}`);
+    if (reason !== "expired" || !gateway.renews) return halt(found);
+    renewal.done = true;
+    // After a pause: one that is accepted and ends at once would go round without.
+    again(null, 0, true);
+  };
+
+  /** Gives the open stream a newer token. Where that fails it ends in a minute, and comes back with another one. */
+  const renewToken = async (): Promise<void> => {
+    if (!gateway.renews) return;
+    const url = `${gateway.url}/streams/connections/${name}/token`;
+    try {
+      const token = await gateway.token(true);
+      const status = token === null ? 401 : await transport.post(url, token);
+      if (status > 399) throw status;
+    } catch {
+      report(fault("unavailable", "token not renewed"));
+    }
+  };
+
+  /** What is open may hang on a network that is no longer there. */
+  const online = (): void => {
+    if (state === "idle" || state === "over") return;
+    tries = 0;
+    anew();
+  };
+
+  const off = [
+    on(globalThis, "online", online),
+    // Attempts go on, for a gateway on this machine is there all the same.
+    on(globalThis, "offline", () => isOpen() && again(fault("unavailable", "offline"))),
+    on(globalThis.document, "visibilitychange", () => {
+      if (document.visibilityState !== "visible") return;
+      if (state === "waiting") anew();
+      else if (isOpen()) current?.look();
+    }),
+  ];
+
+  return {
+    want(next) {
+      const asked = pathOf(next);
+      if (asked === path) return;
+      path = asked;
+      wants = next;
+      // Other streams may be allowed where these were not; a token that is not good is good for none.
+      if (state !== "over" || (error && error.code !== "unauthorized")) anew();
+    },
+    reconnect() {
+      renewal.done = false;
+      tries = 0;
+      if (path) anew();
+    },
+    close() {
+      drop("over");
+      for (const each of off) each();
+    },
+  };
+}
+
+/** Listens where there is something to listen to: not on a server. Returns how to stop. */
+export function on(target: EventTarget | undefined, event: string, listener: () => void): () => void {
+  target?.addEventListener?.(event, listener);
+  return () => target?.removeEventListener?.(event, listener);
+}
