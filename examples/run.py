@@ -1,4 +1,4 @@
-"""Runs an example: Postgres and Valkey, the tables, Rowcast, and the site, until Ctrl-C.
+"""Runs an example: its page built, Postgres and Valkey, the tables, Rowcast, and the site, until Ctrl-C.
 
     python examples/run.py homeser
 
@@ -51,6 +51,8 @@ def main(name: str) -> int:
     port, site_port = os.environ.get("PORT", "8000"), os.environ.get("SITE_PORT", "8080")
     rowcast_url, site_url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{site_port}"
     data_dir = Path(os.environ.get("ROWCAST_DATA_DIR", directory / ".rowcast"))
+    if code := subprocess.run([sys.executable, str(Path(__file__).with_name("build.py"))], check=False).returncode:
+        return code
     with ExitStack() as stack:
         database_url, redis_url = os.environ.get("DATABASE_URL"), os.environ.get("REDIS_URL")
         if not database_url or not redis_url:

@@ -11,11 +11,18 @@ import pytest
 
 from tests.support.blocking import query
 from tests.support.gateway import Web
+from tests.support.node import needed
 from tests.support.process import ROOT, environment, free_port, started, wait_ready
 from tests.support.servers import Servers, fresh, with_database
 from tests.support.sse import Stream
 
 EXAMPLES = ROOT / "examples"
+COMMANDS = {
+    "homeser": ("manage.py", "runserver", "--noreload", "{port}"),
+    "acquire": ("-m", "uvicorn", "acquire.app:app", "--port", "{port}"),
+}
+_ANSWERS = {"homeser": "/accounts/login/", "acquire": "/api/visitor"}
+"""What each site answers also where its page is not built."""
 
 
 def environment_of(name: str, servers: Servers) -> dict[str, str]:
@@ -46,13 +53,13 @@ async def manage(servers: Servers, code: str) -> str:
 
 
 @asynccontextmanager
-async def site(name: str, servers: Servers, log: Path, *command: str) -> AsyncIterator[str]:
-    """Runs an example's site, and yields its address; `{port}` in the command is where it listens."""
-    port = free_port()
-    line = [sys.executable, *(word.format(port=port) for word in command)]
-    with started(line, environment_of(name, servers), log, cwd=EXAMPLES / name):
+async def site(name: str, servers: Servers, log: Path, port: int = 0, **more: str) -> AsyncIterator[str]:
+    """Runs an example's site, and yields its address."""
+    port = port or free_port()
+    line = [sys.executable, *(word.format(port=port) for word in COMMANDS[name])]
+    with started(line, environment_of(name, servers) | more, log, cwd=EXAMPLES / name):
         base = f"http://127.0.0.1:{port}"
-        await asyncio.to_thread(wait_ready, base, path="/")
+        await asyncio.to_thread(wait_ready, base, path=_ANSWERS[name])
         yield base
 
 
@@ -65,6 +72,14 @@ async def listening(web: Web, path: str, token: str) -> AsyncIterator[Stream]:
         yield stream
     finally:
         await stream.close()
+
+
+@pytest.fixture(scope="session")
+def pages() -> None:
+    """The examples' pages, built as `run.py` does it; without Node the test is skipped, or fails where nothing may be missing."""
+    needed(EXAMPLES)
+    done = subprocess.run([sys.executable, str(EXAMPLES / "build.py")], capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")

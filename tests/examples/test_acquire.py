@@ -1,9 +1,11 @@
 """The property listings: what the site's forms write reaches the rooms that it concerns, and saved searches alert."""
 
+from importlib import import_module
 from pathlib import Path
 
 import httpx2
 import pytest
+from starlette.requests import Request
 
 from streams.catalog import Catalog, load
 from tests.examples.conftest import EXAMPLES, listening, site
@@ -24,12 +26,19 @@ async def test_site(acquire: Servers, catalog: Catalog, tmp_path: Path) -> None:
     """A listing is added, changed and removed: its city's room is told, another city's is not, a saved search is alerted."""
     async with (
         gateway(acquire, catalog=catalog) as web,
-        site("acquire", acquire, tmp_path / "site.log", "-m", "uvicorn", "acquire.app:app", "--port", "{port}") as base,
+        site("acquire", acquire, tmp_path / "site.log") as base,
         httpx2.AsyncClient(base_url=base) as visitor,
     ):
-        assert 'data-rowcast="http://127.0.0.1:8000"' in (await visitor.get("/")).text
+        who = (await visitor.get("/api/visitor")).json()
+        assert who["rowcast"] == "http://127.0.0.1:8000"
+        assert {"city": "Austin", "state": "TX"} in who["places"]
+        assert (await visitor.get("/api/visitor")).json()["id"] == who["id"]
         await visitor.post("/api/searches", json={"city": "Austin", "max_price": 13_000_000})
-        assert [(each["city"], each["max_price"]) for each in (await visitor.get("/api/searches")).json()] == [("Austin", 13_000_000)]
+        await visitor.post("/api/searches", json={"state": "OR", "min_units": 10})
+        saved, forgotten = (await visitor.get("/api/searches")).json()
+        assert (saved["city"], saved["max_price"], forgotten["state"], forgotten["min_units"]) == ("Austin", 13_000_000, "OR", 10)
+        assert (await visitor.delete(f"/api/searches/{forgotten['id']}")).status_code == 204
+        assert [each["id"] for each in (await visitor.get("/api/searches")).json()] == [saved["id"]]
         token = (await visitor.post("/api/token")).json()["token"]
         async with (
             listening(web, "properties,property-alerts?snapshot=1&properties.city=eq.Austin", token) as room,
@@ -60,10 +69,27 @@ async def test_site(acquire: Servers, catalog: Catalog, tmp_path: Path) -> None:
 
 
 async def test_refused(acquire: Servers, tmp_path: Path) -> None:
-    """A form that makes no sense is a 400, and who has not opened the page gets no token."""
+    """A form that makes no sense is a 400 that says why, who is no visitor gets no token, and nobody forgets another's search."""
     async with (
-        site("acquire", acquire, tmp_path / "site.log", "-m", "uvicorn", "acquire.app:app", "--port", "{port}") as base,
+        site("acquire", acquire, tmp_path / "site.log") as base,
         httpx2.AsyncClient(base_url=base) as visitor,
     ):
-        assert (await visitor.post("/api/listings", json=OAK_VIEW | {"price": -1})).status_code == 400
+        refused = await visitor.post("/api/listings", json=OAK_VIEW | {"price": -1})
+        assert (refused.status_code, refused.text.partition(":")[0]) == (400, "price")
         assert (await visitor.post("/api/token")).status_code == 401
+        connection = await acquire.connect()
+        others = await connection.fetchval("select min(id) from saved_searches")
+        await connection.close()
+        await visitor.get("/api/visitor")
+        assert (await visitor.post("/api/token")).json()["expires_in"] == 600
+        for number in (others, 10**30, "none"):
+            assert (await visitor.delete(f"/api/searches/{number}")).status_code == 404
+
+
+async def test_not_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A page that is not there says how to get it."""
+    monkeypatch.syspath_prepend(str(EXAMPLES / "acquire"))
+    app = import_module("acquire.app")
+    monkeypatch.setattr(app, "_PAGE", tmp_path)
+    answer = await app.page(Request({"type": "http"}))
+    assert (answer.status_code, b"python examples/build.py" in answer.body) == (503, True)

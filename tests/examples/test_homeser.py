@@ -135,7 +135,7 @@ async def test_site(homeser: Servers, catalog: Catalog, tmp_path: Path) -> None:
     assert password is not None
     async with (
         gateway(homeser, catalog=catalog) as web,
-        site("homeser", homeser, tmp_path / "site.log", "manage.py", "runserver", "--noreload", "{port}") as base,
+        site("homeser", homeser, tmp_path / "site.log") as base,
         httpx2.AsyncClient(base_url=base) as ada,
         httpx2.AsyncClient(base_url=base) as ines,
     ):
@@ -143,9 +143,20 @@ async def test_site(homeser: Servers, catalog: Catalog, tmp_path: Path) -> None:
             await browser.get("/accounts/login/")
             form = {"username": name, "password": password[1], "csrfmiddlewaretoken": browser.cookies["csrftoken"]}
             assert (await browser.post("/accounts/login/", data=form)).status_code == 302
-            assert "stream.js" in (await browser.get("/")).text
         loaded = (await ada.get("/api/bookings")).json()["bookings"]
         assert {row["customer_id"] for row in loaded} == {who["ada"]}
+        paid = (await ada.get("/api/payments")).json()["payments"]
+        assert {row["booking_id"] for row in paid} == {row["id"] for row in loaded}
+        assert {type(row["amount"]) for row in paid} == {float}
+        assert {row["username"] for row in (await ada.get("/api/people")).json()["people"]} == {"ada", "ines", "jonas"}
+        assert (await ada.get("/api/users")).status_code == 404
+        assert (await ada.get("/api/me")).json() == {
+            "id": str(who["ada"]),
+            "name": "ada",
+            "role": "customer",
+            "rowcast": "http://127.0.0.1:8000",
+            "moves": {"pending": ["cancelled"], "confirmed": ["cancelled"], "in_progress": []},
+        }
         assert (await ada.post("/api/token")).status_code == 403
         token = (await ada.post("/api/token", headers={"X-CSRFToken": ada.cookies["csrftoken"]})).json()["token"]
         csrf = {"X-CSRFToken": ines.cookies["csrftoken"]}
@@ -159,6 +170,17 @@ async def test_site(homeser: Servers, catalog: Catalog, tmp_path: Path) -> None:
         assert [event.name for event in events] == ["bookings", "notifications"] * 2
         assert [event.data["record"].get("status") for event in events] == ["confirmed", None, "cancelled", None]
         assert [event.data["record"].get("title") for event in events] == [None, "Booking confirmed", None, "Booking cancelled"]
+
+
+async def test_signed_out(homeser: Servers, tmp_path: Path) -> None:
+    """Who is not signed in is sent to where one signs in from the page, and refused by what its script asks."""
+    async with site("homeser", homeser, tmp_path / "site.log") as base, httpx2.AsyncClient(base_url=base) as nobody:
+        assert (await nobody.get("/")).headers["location"] == "/accounts/login/?next=/"
+        door = await nobody.get("/accounts/login/")
+        assert "connect-src 'self' http://127.0.0.1:8000;" in door.headers["content-security-policy"]
+        for path in ("me", "bookings", "payments"):
+            assert (await nobody.get(f"/api/{path}")).status_code == 401
+        assert (await nobody.post("/api/token", headers={"X-CSRFToken": nobody.cookies["csrftoken"]})).status_code == 401
 
 
 def test_publish_again(homeser: Servers) -> None:

@@ -19,13 +19,15 @@ from pydantic import BaseModel, Field, ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-_HERE = Path(__file__).parent
-_STATIC = _HERE.parents[1] / "static"
-_TOKEN_SECONDS = 600
+_PAGE = Path(__file__).parents[1] / "web" / "dist"
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' {rowcast};"
+    " base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
 _COOKIE = "visitor"
 
 
@@ -43,15 +45,29 @@ class Change(BaseModel):
 
 
 class Search(BaseModel):
-    city: str | None = None
+    city: str | None = Field(None, max_length=60)
+    state: str | None = Field(None, max_length=2)
+    min_price: int | None = Field(None, ge=0, lt=2**62)
     max_price: int | None = Field(None, ge=0, lt=2**62)
+    min_units: int | None = Field(None, ge=0, lt=2**31)
+    max_units: int | None = Field(None, ge=0, lt=2**31)
 
 
 async def page(request: Request) -> Response:
-    text = (_HERE / "page.html").read_text(encoding="utf-8").replace("{{rowcast}}", os.environ.get("ROWCAST_URL", "http://127.0.0.1:8000"))
-    response = HTMLResponse(text)
-    if _COOKIE not in request.cookies:
-        response.set_cookie(_COOKIE, secrets.token_urlsafe(24), max_age=30 * 86_400, httponly=True, samesite="lax")
+    """Serves what `npm run build` has written, the same for everybody."""
+    try:
+        text = (_PAGE / "index.html").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return PlainTextResponse("The page is not built: run `python examples/build.py`.\n", 503)
+    return HTMLResponse(text, headers={"Content-Security-Policy": _POLICY.format(rowcast=_rowcast())})
+
+
+async def visitor(request: Request) -> Response:
+    """Says who the visitor is, and makes a visitor of who is none; where to listen, and where there are listings."""
+    cookie = request.cookies.get(_COOKIE) or secrets.token_urlsafe(24)
+    places = await request.app.state.pool.fetch("select distinct city, state from properties order by city, state")
+    response = JSONResponse({"id": str(_number(cookie)), "rowcast": _rowcast(), "places": [dict(place) for place in places]})
+    response.set_cookie(_COOKIE, cookie, max_age=30 * 86_400, httponly=True, samesite="lax")
     return response
 
 
@@ -80,7 +96,8 @@ async def remove(request: Request) -> Response:
 
 async def searches(request: Request) -> Response:
     rows = await request.app.state.pool.fetch(
-        "select id, city, max_price from saved_searches where user_id = $1 order by id", _visitor(request)
+        "select id, city, state, min_price, max_price, min_units, max_units from saved_searches where user_id = $1 order by id",
+        _visitor(request),
     )
     return JSONResponse([dict(row) for row in rows])
 
@@ -88,31 +105,49 @@ async def searches(request: Request) -> Response:
 async def save_search(request: Request) -> Response:
     search = await _body(request, Search)
     await request.app.state.pool.execute(
-        "insert into saved_searches (user_id, city, max_price) values ($1, $2, $3)",
-        *(_visitor(request), search.city, search.max_price),
+        "insert into saved_searches (user_id, city, state, min_price, max_price, min_units, max_units) values ($1, $2, $3, $4, $5, $6, $7)",
+        *(_visitor(request), search.city, search.state, search.min_price, search.max_price, search.min_units, search.max_units),
     )
     return Response(status_code=201)
 
 
+async def forget_search(request: Request) -> Response:
+    return _found(
+        await request.app.state.pool.execute(
+            "delete from saved_searches where id::text = $1 and user_id = $2", request.path_params["number"], _visitor(request)
+        )
+    )
+
+
 async def token(request: Request) -> Response:
     """Signs who the visitor is, for as long as it takes to ask for the next one."""
-    claims = {"sub": str(_visitor(request)), "exp": int(time.time()) + _TOKEN_SECONDS}
+    seconds = int(os.environ.get("TOKEN_SECONDS", "600"))
+    claims = {"sub": str(_visitor(request)), "exp": int(time.time()) + seconds}
     signed = jwt.encode(claims, os.environ["ROWCAST_JWT_SECRET"], algorithm="HS256")
-    return JSONResponse({"token": signed}, headers={"Cache-Control": "no-store"})
+    return JSONResponse({"token": signed, "expires_in": seconds}, headers={"Cache-Control": "no-store"})
+
+
+def _rowcast() -> str:
+    return os.environ.get("ROWCAST_URL", "http://127.0.0.1:8000")
 
 
 def _visitor(request: Request) -> int:
-    """Returns the visitor's number, of 18 digits at most."""
     if _COOKIE not in request.cookies:
         raise HTTPException(401, "open the page first: it gives you a cookie")
-    return int.from_bytes(hashlib.sha256(request.cookies[_COOKIE].encode()).digest()) % 10**18
+    return _number(request.cookies[_COOKIE])
+
+
+def _number(cookie: str) -> int:
+    """Returns a visitor's number, of 18 digits at most."""
+    return int.from_bytes(hashlib.sha256(cookie.encode()).digest()) % 10**18
 
 
 async def _body(request: Request, model: type[BaseModel]) -> Any:
     try:
         return model.model_validate_json(await request.body())
     except ValidationError as error:
-        raise HTTPException(400, str(error)) from error
+        first = error.errors()[0]
+        raise HTTPException(400, f"{'.'.join(map(str, first['loc'])) or 'the body'}: {first['msg']}") from error
 
 
 def _id(request: Request) -> UUID:
@@ -135,13 +170,15 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
 app = Starlette(
     routes=[
         Route("/", page),
+        Route("/api/visitor", visitor),
         Route("/api/listings", add, methods=["POST"]),
         Route("/api/listings/{id:uuid}", change, methods=["PATCH"]),
         Route("/api/listings/{id:uuid}", remove, methods=["DELETE"]),
         Route("/api/searches", searches),
         Route("/api/searches", save_search, methods=["POST"]),
+        Route("/api/searches/{number}", forget_search, methods=["DELETE"]),
         Route("/api/token", token, methods=["POST"]),
-        Mount("/static", StaticFiles(directory=_STATIC)),
+        Mount("/static", StaticFiles(directory=_PAGE, check_dir=False)),
     ],
     lifespan=_lifespan,
 )

@@ -26,6 +26,7 @@ DATABASES = {
 
 ROWCAST_URL = os.environ.get("ROWCAST_URL", "http://127.0.0.1:8000")
 ROWCAST_JWT_SECRET = os.environ.get("ROWCAST_JWT_SECRET", "")
+TOKEN_SECONDS = int(os.environ.get("TOKEN_SECONDS", "600"))
 
 # Without one of its own everybody signs in again when the site has restarted, which is fine for an example.
 SECRET_KEY = os.environ.get("DJANGO_SECRET_KEY") or get_random_secret_key()
@@ -44,6 +45,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "homeser.policy.ContentSecurityPolicy",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -69,6 +71,8 @@ AUTH_USER_MODEL = "marketplace.User"
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "/"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "/static/"
-STATICFILES_DIRS = [BASE_DIR.parent / "static"]
+PAGE = BASE_DIR / "web" / "dist"
+# Not there before `python examples/build.py`.
+STATICFILES_DIRS = [PAGE] if PAGE.is_dir() else []
 USE_TZ = True
 TIME_ZONE = "UTC"

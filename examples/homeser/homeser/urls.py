@@ -7,9 +7,10 @@ from marketplace import views
 
 urlpatterns = [
     path("", views.page),
-    path("api/bookings", views.bookings),
     path("api/bookings/<int:number>/<str:status>", views.move),
     path("api/token", views.token),
+    path("api/me", views.me),
+    path("api/<str:table>", views.rows),
     path("accounts/", include("django.contrib.auth.urls")),
     path("admin/", admin.site.urls),
 ]

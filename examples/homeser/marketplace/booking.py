@@ -9,7 +9,8 @@ _NEXT = {
     Booking.Status.CONFIRMED: {Booking.Status.IN_PROGRESS, Booking.Status.CANCELLED},
     Booking.Status.IN_PROGRESS: {Booking.Status.COMPLETED},
 }
-_CUSTOMERS = {Booking.Status.CANCELLED}
+_ALL = set(Booking.Status)
+_ALLOWED = {User.Role.CUSTOMER: {Booking.Status.CANCELLED}, User.Role.PROVIDER: _ALL, User.Role.ADMIN: _ALL}
 
 
 class NotPossible(Exception):
@@ -23,21 +24,27 @@ def move(number: int, status: str, by: User) -> Booking:
     Raises Booking.DoesNotExist for one that is not theirs, and NotPossible.
     """
     booking: Booking = visible_to(by).select_for_update(of=("self",)).get(pk=number)
-    if status not in _NEXT.get(booking.status, set()) or (by.role == User.Role.CUSTOMER and status not in _CUSTOMERS):
+    if status not in _NEXT.get(booking.status, set()) & _ALLOWED[by.role]:
         raise NotPossible(f"a {booking.status} booking does not become {status} by a {by.role}")
-    before, booking.status = booking.status, status
+    before, after = booking.status.replace("_", " "), status.replace("_", " ")
+    booking.status = status
     booking.save(update_fields=["status", "updated_at"])
     Notification.objects.bulk_create(
         Notification(
             user_id=user_id,
             kind="booking-status",
-            title=f"Booking {status}",
-            body=f"Booking {number} went from {before} to {status}.",
+            title=f"Booking {after}",
+            body=f"Booking {number} went from {before} to {after}.",
             booking=booking,
         )
         for user_id in {booking.customer_id, booking.provider_id} - {None, by.pk}
     )
     return booking
+
+
+def moves(user: User) -> dict[str, list[str]]:
+    """Returns what a user may make of a booking of each status."""
+    return {status: sorted(after & _ALLOWED[user.role]) for status, after in _NEXT.items()}
 
 
 def visible_to(user: User):  # type: ignore[no-untyped-def]  # a QuerySet of Booking: Django ships no types

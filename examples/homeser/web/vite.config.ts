@@ -1,0 +1,3 @@
+import { built } from "../../web-shared/vite.ts";
+
+export default built();
