@@ -17,6 +17,7 @@ from rich.console import Console
 from auth.token import TokenError
 from gateway.bridge.bridge import NotMigrated
 from gateway.bridge.listener import PostgresUnreachable
+from gateway.cell import printable
 from gateway.datadir import EmbeddedError
 from gateway.follow import FollowError
 from gateway.migrator import MigrateError
@@ -71,5 +72,5 @@ def _usage(error: typer.exceptions.TyperException) -> str:
 
 def _fail(message: str, code: int = 1) -> NoReturn:
     _err.print("[red]rowcast:[/red] ", end="")
-    _err.print(" ".join(message.split()), markup=False)
+    _err.print(printable(" ".join(message.split())), markup=False, emoji=False)
     raise SystemExit(code)

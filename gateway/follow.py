@@ -27,6 +27,8 @@ _ANSWER_SECONDS = 30.0
 _SILENT_HEARTBEATS = 3
 _FIRST_ATTEMPTS = 3
 _MOST_SECONDS = 30.0
+_LEAST_SECONDS = 0.1
+_TOLD_SECONDS = 3600.0
 _MALFORMED = frozenset({400, 414, 431})
 _FOR_NOW = frozenset({408, 425, 429})
 
@@ -204,14 +206,16 @@ class _Follower:
 
     def pause(self, told: float | None, why: str) -> float:
         """Returns how long to wait. Raises Unreachable where nothing has ever answered."""
+        told = told if told is None else min(told, _TOLD_SECONDS)
         if self._answered and not self._failures:
             # The next one is a failure unless it is answered.
             self._failures = 1
-            return self._retry_seconds if told is None else told
+            return max(_LEAST_SECONDS, self._retry_seconds if told is None else told)
         if not self._answered and self._failures + 1 >= _FIRST_ATTEMPTS:
             raise Unreachable(f"there is no gateway at {self._wanted.url}: {why}")
         self._failures += 1
-        return backoff.pause(self._failures, self._retry_seconds, _MOST_SECONDS) if told is None else told
+        # Longer than it is told, where that has not helped.
+        return max(_LEAST_SECONDS, told or 0.0, backoff.pause(self._failures, self._retry_seconds, _MOST_SECONDS))
 
 
 def _seconds(value: Any, per_second: float) -> float | None:
@@ -236,7 +240,7 @@ async def _events(chunks: AsyncIterator[bytes]) -> AsyncIterator[Event]:
         *lines, pending = (pending + chunk).split(b"\n")
         for line in lines:
             if line:
-                name, _, value = line.decode().partition(":")
+                name, _, value = line.decode(errors="replace").partition(":")
                 fields[name] = value.removeprefix(" ")
             elif fields:
                 if "data" in fields:

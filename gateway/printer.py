@@ -20,7 +20,7 @@ _ADVICE = {
 BOOKKEEPING = frozenset({"created_at", "updated_at"})
 """Columns that say what the line says already."""
 _EVERY_TABLE = "changes"
-_BEYOND_ASCII = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
+_CONTROL_CHARACTERS = {code: f"\\u{code:04x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
 
 
 class Printer(Protocol):
@@ -39,8 +39,8 @@ class Json:
         if event.name in CONTROL and not (self._control or event.name in ("snapshot", "reset")):
             return
         line = orjson.dumps({"id": event.id, "event": event.name, "data": orjson.Fragment(event.data)}).decode()
-        # JSON leaves these control characters as they are, and some terminals obey them.
-        self._out.file.write(line.translate(_BEYOND_ASCII) + "\n")
+        # JSON has some of these as they are, and what is none has any; some terminals obey them.
+        self._out.file.write(line.translate(_CONTROL_CHARACTERS) + "\n")
         self._out.file.flush()
 
 

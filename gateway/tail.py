@@ -87,7 +87,7 @@ def tail(
         ",".join(names),
         _token(token, token_file, settings),
         _query(filter, snapshot, format, output),
-        _plain("--since", since) if since else None,
+        _since(since),
     )
     out = _Out(color_system=_colours(), highlight=False)
     shown = control is not False and (output is not Output.json or bool(control))
@@ -231,6 +231,13 @@ def _address(url: str | None, settings: Settings) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise Wrong(f"--url {found}: write http://host:port or https://host")
     return found
+
+
+def _since(text: str | None) -> str | None:
+    if text is not None and not text.strip():
+        # Else a script whose file is empty would begin now, and never know what it has missed.
+        raise Wrong("--since is empty: give an id, or `earliest`")
+    return text and _plain("--since", text)
 
 
 def _condition(text: str) -> tuple[str, str]:

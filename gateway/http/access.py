@@ -18,7 +18,7 @@ from gateway.http.gate import Gate
 _COOKIE_BYTES = 3800
 """A browser keeps 4,096 bytes, with name and attributes."""
 _CONNECTION = re.compile("[0-9a-f]{16}")
-_FOR_ADMINS = ("/admin", "/console")
+_CONSOLE = "/console"
 _AWAY = {"Retry-After": "5"}
 _NO_STORE = {"Cache-Control": "no-store"}
 
@@ -44,11 +44,10 @@ async def close_session(request: Request) -> Response:
 
 
 def _with_session(request: Request, token: str, seconds: int, of_admin: bool) -> Response:
-    """Sets the cookie for the streams, and an admin's for what is for admins; what another user has left there is forgotten."""
+    """Sets the cookie for the streams, and an admin's for the console; what another user has left there is forgotten."""
     response = Response(status_code=204, headers=_NO_STORE)
-    for path in _FOR_ADMINS:
-        given = (token, seconds) if of_admin else ("", 0)
-        response.headers.append("Set-Cookie", cookie(request, SESSION, *given, path))
+    given = (token, seconds) if of_admin else ("", 0)
+    response.headers.append("Set-Cookie", cookie(request, SESSION, *given, _CONSOLE))
     response.headers.append("Set-Cookie", cookie(request, SESSION, token, seconds))
     return response
 

@@ -1,7 +1,7 @@
 """⑨ `/admin/…`: what is open where, why somebody got an event or not, how the whole is; and what admins end and revoke.
 
 - An attempt is counted, and the caller known for an admin, before anything else of a request is looked at.
-- What changes something takes a Bearer token alone: a cookie is sent whoever wrote the page. Reading takes the cookie too, with its origin.
+- A Bearer token alone is taken: a cookie is sent whoever wrote the page, and every page that may listen would see all connections.
 - Each look at other people's connections is written down with who has looked.
 """
 
@@ -25,7 +25,7 @@ from gateway.fanout.inquiry import Inquiry, Question
 from gateway.fanout.snapshot import SnapshotUnavailable
 from gateway.fanout.vitals import Vitals
 from gateway.http import error
-from gateway.http.credentials import SESSION, bearer, identify
+from gateway.http.credentials import bearer
 from gateway.http.gate import Gate
 from gateway.settings import Settings
 from streams.catalog import Catalog
@@ -43,7 +43,7 @@ log = structlog.get_logger()
 
 async def list_connections(request: Request) -> Response:
     """GET /admin/connections: the open streams of all web processes, or with `sub` those of one user."""
-    admin = await _reader(request)
+    admin = await _admin(request)
     subject = _parameters(request, optional=("sub",)).get("sub")
     hub: Hub = request.app.state.hub
     try:
@@ -64,7 +64,7 @@ async def list_connections(request: Request) -> Response:
 
 async def end_connection(request: Request) -> Response:
     """DELETE /admin/connections/{connection}: ends an open stream, in whatever process it is. Its client may come back."""
-    admin = await _writer(request)
+    admin = await _admin(request)
     hub: Hub = request.app.state.hub
     connection = request.path_params["connection"]
     if _CONNECTION.fullmatch(connection) is None:
@@ -81,7 +81,7 @@ async def end_connection(request: Request) -> Response:
 
 async def explain(request: Request) -> Response:
     """GET /admin/explain?sub=…&stream=…&id=…: why a user did, or did not, get an event."""
-    admin = await _reader(request)
+    admin = await _admin(request)
     question = _question(request)
     inquiry: Inquiry = request.app.state.inquiry
     try:
@@ -94,7 +94,7 @@ async def explain(request: Request) -> Response:
 
 async def tell_state(request: Request) -> Response:
     """GET /admin/state: bridge, outbox, Redis, Postgres, and how many streams are open; also while something of it is away."""
-    await _reader(request)
+    await _admin(request)
     _parameters(request)
     vitals: Vitals = request.app.state.vitals
     return _json(await vitals.look())
@@ -102,7 +102,7 @@ async def tell_state(request: Request) -> Response:
 
 async def revoke(request: Request) -> Response:
     """POST /admin/revocations: `{"sub": …}`, `{"jti": …}` or `{"sub": …, "issued_before": …}`."""
-    admin = await _writer(request)
+    admin = await _admin(request)
     settings: Settings = request.app.state.settings
     try:
         revocation = Revocation.read(await _body(request), settings.max_token_lifetime.total_seconds())
@@ -120,20 +120,10 @@ async def revoke(request: Request) -> Response:
 # Who is asking
 
 
-async def _writer(request: Request) -> Principal:
+async def _admin(request: Request) -> Principal:
     gate: Gate = request.app.state.gate
     await gate.attempt(request)
-    return _admin(await bearer(request))
-
-
-async def _reader(request: Request) -> Principal:
-    gate: Gate = request.app.state.gate
-    await gate.attempt(request)
-    # Neither a ticket nor a token in the address: those are for streams.
-    return _admin((await identify(request)).principal if SESSION in request.cookies else await bearer(request))
-
-
-def _admin(principal: Principal) -> Principal:
+    principal = await bearer(request)
     if "admin" not in principal.roles:
         raise error.Forbidden("this is for admins")
     return principal

@@ -17,6 +17,7 @@ from auth.revocation import Revocations
 from auth.token import TokenError, Verifier
 from gateway.http import error
 from gateway.http.credentials import SESSION
+from gateway.http.gate import Gate
 from gateway.settings import Settings
 
 PAGE = "index.html"
@@ -76,6 +77,8 @@ async def _is_for_admin(request: Request) -> bool:
     session = request.cookies.get(SESSION)
     if not session:
         return False
+    gate: Gate = request.app.state.gate
+    await gate.attempt(request)
     verifier: Verifier = request.app.state.verifier
     revocations: Revocations = request.app.state.revocations
     try:

@@ -301,6 +301,7 @@ WRONG = {
     "no address": (("--token", "canary", "--url", "nowhere"), "nowhere"),
     "no condition": (("--token", "canary", "--filter", "status"), "status"),
     "odd id": (("--token", "canary", "--since", "a\nb"), "--since"),
+    "no id": (("--token", "canary", "--since", ""), "--since"),
     "odd output": (("--token", "canary", "--output", "xml"), "xml"),
     "count of nothing": (("--token", "canary", "--count", "0"), "--count"),
 }

@@ -29,7 +29,8 @@ async def test_a_session(servers: Servers, profile: BrowserContext) -> None:
         await session("13", "admin")
         assert await status() == 200
         await page.get_by_text("Paste a token").wait_for()
-        assert (await ask(page, "GET", "/admin/state", credentials="include")).status == 200
+        # It is for the page, and for nothing that tells of others.
+        assert (await ask(page, "GET", "/admin/state", credentials="include")).status == 401
         await session("1", "customer")
         assert await status() == 404
         await session("13", "admin")

@@ -110,12 +110,13 @@ async def test_events_are_read_whatever_the_pieces(play: Play) -> None:
 
 async def test_resumes_with_the_last_id(play: Play) -> None:
     """After a cut, in the middle of an event, it comes back with the id of the last whole one, and pauses as `retry:` said."""
-    played = await play((HEAD, READY, change(2), "id: abcd-3\nevent: bookings\nda"), (HEAD, READY, GOODBYE))
+    patient = READY.replace("retry: 20", "retry: 150")
+    played = await play((HEAD, patient, change(2), "id: abcd-3\nevent: bookings\nda"), (HEAD, READY, GOODBYE))
     found = await collect(played, since="abcd-0")
     assert names(found) == ["ready", "bookings", "-", "ready", "closed"]
     assert played.sent("last-event-id") == ["abcd-0", "abcd-2"]
     assert isinstance(found[2], Gap)
-    assert found[2].pause_seconds == 0.02
+    assert found[2].pause_seconds == 0.15
 
 
 async def test_waits_as_it_is_told(play: Play) -> None:
@@ -126,7 +127,9 @@ async def test_waits_as_it_is_told(play: Play) -> None:
     found = await collect(played)
     assert names(found) == ["ready", "reconnect", *"------", "ready", "closed"]
     gaps = [each for each in found if isinstance(each, Gap)]
-    assert {gap.pause_seconds for gap in gaps} == {0.01}
+    # No shorter than the least, and longer where what was told has not helped.
+    assert gaps[0].pause_seconds == 0.1
+    assert all(0.1 <= gap.pause_seconds <= 2 for gap in gaps[1:])
     assert "shutdown" in gaps[0].why
     assert "503: because" in gaps[1].why
 
@@ -206,3 +209,20 @@ def test_data_that_is_no_object() -> None:
     assert Event("", "", "{").content == {}
     assert Event("", "", '{"a":' * 100_000).content == {}
     assert str(Event("", "", '{"price":79.00}').content["price"]) == "79.00"
+
+
+async def test_a_gateway_that_says_at_once_is_not_hammered(play: Play) -> None:
+    """Told to come back at once, again and again, it waits longer each time it is of no use, and a moment at least."""
+    reconnect = 'id: abcd-2\nevent: reconnect\ndata: {"reason":"shutdown","retry":0}\n\n'
+    busy = [(problem(503, headers="Retry-After: 0\r\n"),)] * 4
+    found = await collect(await play((HEAD, READY, reconnect), *busy, (HEAD, READY, GOODBYE)))
+    assert all(each.pause_seconds >= 0.1 for each in found if isinstance(each, Gap))
+
+
+async def test_bytes_that_are_no_text(play: Play) -> None:
+    """What is no UTF-8 is read as a browser reads it, and ends nothing."""
+    damaged = change(2, "abc").encode().replace(b"abc", b"a\xff\xfeb")
+    found = await collect(await play((HEAD, READY, damaged, GOODBYE)))
+    assert names(found) == ["ready", "bookings", "closed"]
+    assert isinstance(found[1], Event)
+    assert found[1].content["record"]["notes"] == "a\ufffd\ufffdb"

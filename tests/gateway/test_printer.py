@@ -132,6 +132,7 @@ def test_rows_have_no_power_over_the_terminal() -> None:
     for kind in (Lines, Grid, Json):
         text = shown(kind, event, control(evil, status=evil), control("reset", reason=evil))
         assert all(character.isprintable() or (character == "\u202e" and kind is Json) for character in text.replace("\n", ""))
+    assert "\x1b" not in shown(Json, Event("abcd-7", "bookings", "no JSON \x1b[2J"))
     line = shown(Json, Event("abcd-7", "bookings", json.dumps({"notes": evil}, ensure_ascii=False)))
     assert json.loads(line)["data"]["notes"] == evil
 

@@ -196,3 +196,10 @@ async def test_off_with_a_revoked_session(servers: Servers) -> None:
         await revoked.close()
         assert revoked.status == 204
         assert (await each.request("/console", cookie)).status == 404
+
+
+async def test_guessing_is_counted(servers: Servers) -> None:
+    """Where the console is off, a session is an attempt, counted before its token is looked at; without one nothing is counted."""
+    async with web(servers, attempts_per_minute=2) as each:
+        sessions = [(await each.request("/console", {"Cookie": "__Secure-rowcast=nonsense"})).status for _ in range(4)]
+    assert set(sessions) == {404, 429}
