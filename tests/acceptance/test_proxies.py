@@ -145,6 +145,16 @@ async def test_what_goes_through(servers: Servers, tmp_path: Path, proxy: str) -
 
 
 @each_proxy
+async def test_a_token_is_renewed(servers: Servers, tmp_path: Path, proxy: str) -> None:
+    """A newer token for an open stream reaches the gateway, which takes it; for another user's stream its refusal comes back."""
+    async with behind(servers, proxy, tmp_path) as (_, each), listening(each) as answer:
+        connection = (await answer.stream.next()).data["connection"]
+        for sub, status in ((1, 204), (2, 403)):
+            headers = {"Authorization": f"Bearer {token(sub)}"}
+            assert (await ask(each, f"/streams/connections/{connection}/token", headers, method="POST")).status == status
+
+
+@each_proxy
 @pytest.mark.parametrize("trusted", [True, False], ids=["trusted", "not trusted"])
 async def test_whose_address(servers: Servers, tmp_path: Path, proxy: str, trusted: bool) -> None:
     """The log has the client's address where the proxy is trusted, whatever the client says itself, and else the proxy's."""

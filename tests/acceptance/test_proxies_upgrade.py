@@ -16,6 +16,13 @@ from tests.support.process import command, environment, free_port, started, wait
 from tests.support.servers import Servers
 
 CLIENTS = 8
+RENEWAL = "/streams/connections/0123456789abcdef/token"
+ONLY_READING = {
+    "nginx": {"!~ ^(GET|HEAD)$": "= NONE"},
+    "caddy": {"\t\t\tmethod GET HEAD\n": ""},
+    "haproxy": {"{ path_beg /streams/ } METH_GET": "{ path_beg /streams/ }"},
+}
+"""What takes away that only a GET is told to come back."""
 HASTE = 10
 """A client waits a tenth of the time that it is told to."""
 
@@ -183,7 +190,8 @@ async def test_the_only_gateway(servers: Servers, tmp_path: Path, proxy: str) ->
                 event = await away.stream.next()
                 assert (event.name, event.id, event.data["reason"]) == ("reconnect", told, "unavailable")
                 await away.close()
-            assert (await ask(each, "/auth/ticket", method="POST")).status in (502, 503, 504)
+            for path in ("/auth/ticket", RENEWAL, "/streams/bookings"):
+                assert (await ask(each, path, method="POST")).status in (502, 503, 504)
             async with web_process(servers, port, tmp_path):
                 await until(lambda: len(follower.began) == 2, 60)
                 await write(servers, "after")
@@ -191,3 +199,12 @@ async def test_the_only_gateway(servers: Servers, tmp_path: Path, proxy: str) ->
     assert follower.heard == ["before", "meanwhile", "after"]
     assert follower.began == ["fresh", "resumed"]
     assert all(id == since for reason, id, since in follower.ended if reason == "unavailable")
+
+
+@each_proxy
+async def test_control_of_who_is_told(tmp_path: Path, proxy: str) -> None:
+    """A proxy that does not look at the method says 200 to who renews a token, though there is no gateway."""
+    with front(proxy, [free_port()], tmp_path, ONLY_READING[proxy]) as each:
+        answer = await ask(each, RENEWAL, method="POST")
+        assert (answer.status, (await answer.stream.next()).name) == (200, "reconnect")
+        await answer.close()
