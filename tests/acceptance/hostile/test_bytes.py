@@ -9,7 +9,7 @@ import pytest
 from tests.acceptance.hostile.client import ask, bearer, exchange, opened, told
 from tests.acceptance.hostile.maker import ADMIN, hs
 from tests.acceptance.hostile.wire import WIRE
-from tests.support.gateway import Web, web
+from tests.support.gateway import Web, until, web
 from tests.support.servers import Servers
 
 pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.timeout(300)]
@@ -102,6 +102,9 @@ async def test_hostile_id(gate: Web, site: Servers, since: str) -> None:
         async with opened(gate, f"/streams/bookings?{name}={since}") as stream:
             assert (await stream.next()).data["status"] == "reset"
             assert (await stream.next()).name == "reset"
+        admission = gate.app.state.gate._admission
+        # Both count the same user, in the same Redis.
+        await until(lambda: not admission._local and admission._counting is None)
         async with web(site, connections_per_user=1, query_tokens=True) as each, opened(each):
             stream = await each.request(f"/streams/bookings?{name}={since}&access_token={hs()}", browser)
             assert stream.status == 200, stream.body
