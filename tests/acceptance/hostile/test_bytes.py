@@ -98,11 +98,11 @@ async def test_half_sent_requests_are_gone(gate: Web) -> None:
 async def test_hostile_id(gate: Web, site: Servers, since: str) -> None:
     """An id that is none of ours starts the stream anew, and writes no line into it, also where the only answer is `reconnect`."""
     browser = {"Accept": "text/event-stream", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Site": "same-origin"}
+    admission = gate.app.state.gate._admission
     for name in ("lastEventId", "last_event_id"):
         async with opened(gate, f"/streams/bookings?{name}={since}") as stream:
             assert (await stream.next()).data["status"] == "reset"
             assert (await stream.next()).name == "reset"
-        admission = gate.app.state.gate._admission
         # Both count the same user, in the same Redis.
         await until(lambda: not admission._local and admission._counting is None)
         async with web(site, connections_per_user=1, query_tokens=True) as each, opened(each):
