@@ -60,7 +60,7 @@ async def test_a_change(servers: Servers, web: Web, profile: BrowserContext) -> 
 
 async def test_what_is_told_meanwhile(servers: Servers, profile: BrowserContext) -> None:
     """Events and heartbeats are counted, and each event's delay is in the chart."""
-    async with gateway(servers, console=True, heartbeat="300ms") as each, console(profile, base_of(each.port)) as seen:
+    async with gateway(servers, console=True, heartbeat="1s") as each, console(profile, base_of(each.port)) as seen:
         await customer(seen, "bookings")
         await seen.connect()
         await note(servers, "one")

@@ -88,22 +88,6 @@ async def test_the_end(servers: Servers, web: Web, profile: BrowserContext) -> N
         await each.row("closed")
 
 
-async def test_no_admin(web: Web, profile: BrowserContext) -> None:
-    """Who is no admin sees nothing of what is for admins, and it is not asked for."""
-    async with console(profile, base_of(web.port)) as each:
-        await each.use(token("13", "admin"))
-        await expect(each.part("views")).to_be_visible()
-        await each.page.get_by_role("tab", name="State").click()
-        await each.use(token("1", "customer"))
-        await expect(each.part("views")).to_be_hidden()
-        await expect(each.part("events-panel")).to_be_visible()
-        await expect(each.part("state-panel")).to_be_hidden()
-        asked = len([address for address in each.watch.addresses if "/admin/" in address])
-        await each.choose("bookings")
-        await each.connect()
-        assert len([address for address in each.watch.addresses if "/admin/" in address]) == asked
-
-
 async def test_connections(web: Web, profile: BrowserContext) -> None:
     """An admin sees everybody's connections, those of one user, and ends one."""
     async with console(profile, base_of(web.port)) as each, web.stream("bookings", 2) as other, web.stream("services", 3):

@@ -4,19 +4,28 @@ import { brieflyAt, bytes, find, make, span } from "./dom.js";
 import { problemOf, unreachable } from "./problem.js";
 import { ask, condition } from "./request.js";
 
-const EVERY_MS = 3000;
+const EVERY_MS = 10_000;
+const TYPING_MS = 300;
 
 export class Admin {
   #token = () => "";
   #view = "";
   #asking = new Set();
+  #question = "";
+  #typing;
+  /** Until when the gateway wants to be left alone. */
+  #restsUntil = 0;
 
   /** `token` returns the one to ask with. */
   constructor(token) {
     this.#token = token;
     find("connections-again").addEventListener("click", () => this.#connections());
-    find("connections-of").addEventListener("input", () => this.#connections());
-    setInterval(() => document.hidden || this.#look(), EVERY_MS);
+    find("connections-of").addEventListener("input", () => {
+      clearTimeout(this.#typing);
+      this.#typing = setTimeout(() => this.#look(), TYPING_MS);
+    });
+    setInterval(() => this.#look(), EVERY_MS);
+    document.addEventListener("visibilitychange", () => this.#look());
   }
 
   /** Says which of the views is looked at; it is kept up to date. */
@@ -26,7 +35,7 @@ export class Admin {
   }
 
   #look() {
-    if (!this.#token()) return undefined;
+    if (!this.#token() || document.hidden || Date.now() < this.#restsUntil) return undefined;
     return { "view-connections": () => this.#connections(), "view-state": () => this.#state() }[this.#view]?.();
   }
 
@@ -36,7 +45,10 @@ export class Admin {
     this.#asking.add(path);
     try {
       const response = await ask(path, this.#token(), options);
-      return response.ok ? { body: response.status === 204 ? {} : await response.json() } : { problem: await problemOf(response) };
+      if (response.ok) return { body: response.status === 204 ? {} : await response.json() };
+      const problem = await problemOf(response);
+      this.#restsUntil = Math.max(this.#restsUntil, Date.now() + (problem.retryMs ?? 0));
+      return { problem };
     } catch {
       return { problem: unreachable() };
     } finally {
@@ -45,13 +57,15 @@ export class Admin {
   }
 
   async #connections() {
-    const user = find("connections-of").value.trim();
+    const wanted = () => find("connections-of").value.trim();
+    const user = wanted();
     const answer = await this.#ask(`admin/connections${user ? `?sub=${encodeURIComponent(user)}` : ""}`);
-    if (!answer) return;
+    // An answer about somebody else, who is no longer asked about, comes too late.
+    if (!answer || user !== wanted()) return;
     const { body, problem } = answer;
     find("connections-note").textContent = problem ? said(problem) : counted(body);
     // A button that has the focus must not go while somebody is about to press it.
-    if (problem || find("connections").contains(document.activeElement)) return;
+    if (problem || find("connections").querySelector("button:focus")) return;
     find("connections").replaceChildren(this.#tableOf(body.connections));
   }
 
@@ -106,12 +120,13 @@ export class Admin {
     find("components").replaceChildren(...tiles(ready));
   }
 
-  /** Asks why a user did or did not get an event, and shows the answer. */
-  async explain({ sub, stream, id, role, filters }) {
+  /** Asks why a user did or did not get an event, and shows the answer if it is still wanted, and nothing else was asked meanwhile. */
+  async explain({ sub, stream, id, role, filters }, stillWanted) {
     const query = new URLSearchParams({ sub, stream, id, ...(role && { role }) });
     for (const filter of filters) query.append("filter", `${filter.column}=${condition(filter)}`);
-    const answer = await this.#ask(`admin/explain?${query}`);
-    if (!answer) return;
+    const question = (this.#question = String(query));
+    const answer = await this.#ask(`admin/explain?${question}`);
+    if (!answer || question !== this.#question || !stillWanted()) return;
     const { body, problem } = answer;
     if (problem) return find("verdict").replaceChildren(make("p", { class: "bad" }, said(problem)));
     const steps = (body.steps ?? []).map(({ check, holds, detail }) =>

@@ -4,50 +4,92 @@ import { brief, isRow, parse, same } from "./json.js";
 import { span } from "./dom.js";
 
 const CONTROL = new Set(["ready", "reset", "snapshot", "checkpoint", "auth-expiring", "reconnect", "closed"]);
-const ABOUT = new Set(["version", "type", "schema", "table", "left", "truncated"]);
+const OPERATIONS = new Set(["INSERT", "UPDATE", "DELETE", "TRUNCATE", "STATUS"]);
 const TOUCHED = "updated_at";
 
-/** Reads an event: `{control, body, type, key, before, after, changes, rest, left, truncated, committed}`; committed in milliseconds. */
+/** What is known of an event that nothing can be made of. */
+export const unread = { control: false, body: undefined, type: "unread", key: "", before: undefined, after: undefined };
+
+/**
+ * Reads an event: `{control, body, type, key, before, after, changes, rest, left, truncated, committed}`; committed in milliseconds.
+ * In `diff` a row's own columns stand beside what is said of it, whatever they are called: only what looks as the gateway writes it is taken for that.
+ */
 export function read(event) {
   let body;
   try {
     body = parse(event.data);
   } catch {
-    return { control: false, body: undefined, type: "no JSON", key: "", before: undefined, after: undefined };
+    return { ...unread, type: "no JSON" };
   }
-  if (CONTROL.has(event.name)) return { control: true, body, type: event.name, key: "", before: undefined, after: undefined };
-  // A CloudEvent is an envelope, and what is in it is raw.
-  const data = isRow(body) && "specversion" in body && isRow(body.data) ? body.data : isRow(body) ? body : {};
-  const rows = "record" in data ? [data.old_record, data.record] : "new" in data ? [data.old, data.new] : [];
+  if (CONTROL.has(event.name)) return { ...unread, control: true, body, type: event.name };
+  const data = enveloped(body);
+  const rows = rowsOf(data);
   const [before, after] = rows.map((row) => (isRow(row) && Object.keys(row).length ? row : undefined));
-  const rest = Object.fromEntries(Object.entries(data).filter(([name]) => !ABOUT.has(name) && name !== "changes"));
   const whole = rows.length > 0;
+  const changes = whole ? undefined : changesOf(data);
+  const type = operationOf(data) ?? (changes ? "UPDATE" : isDeletion(data) ? "DELETE" : "INSERT");
+  const rest = Object.fromEntries(Object.entries(data).filter(([name, value]) => !isAbout(data, name, value) && !(changes && name === "changes")));
   return {
     control: false,
     body,
-    type: data.type ?? data.eventType ?? typeOf(data),
+    type,
     key: keyOf(whole ? (after ?? before ?? {}) : rest),
     before,
     after,
-    changes: isRow(data.changes) ? data.changes : undefined,
+    changes,
     rest: whole ? {} : rest,
-    left: data.left === true,
+    left: type === "DELETE" && data.left === true,
     truncated: data.truncated === true,
-    committed: committedAt(data),
+    committed: timeOf(data.commit_timestamp) ?? timeOf(type === "DELETE" ? data.deleted_at : data.updated_at),
   };
 }
 
-/** `diff` says it by the event's name, and by what it has. */
-const typeOf = (data) => ("changes" in data ? "UPDATE" : "deleted_at" in data ? "DELETE" : "INSERT");
+/** A CloudEvent is an envelope, and what is in it is raw. */
+function enveloped(body) {
+  if (!isRow(body)) return {};
+  return typeof body.specversion === "string" && isRow(body.data) && String(body.type).startsWith("rowcast.") ? body.data : body;
+}
+
+/** Returns the old row and the new one of what is raw or supabase. */
+function rowsOf(data) {
+  const isPart = (...names) => names.every((name) => data[name] === null || isRow(data[name]));
+  if (typeof data.commit_timestamp !== "string") return [];
+  if (isPart("record", "old_record")) return [data.old_record, data.record];
+  return "eventType" in data && isPart("new", "old") ? [data.old, data.new] : [];
+}
+
+/** Returns what happened, where it is said. `diff` mostly says it by the event's name, and by what it has. */
+function operationOf(data) {
+  const said = [data.type, data.eventType].find((each) => OPERATIONS.has(each));
+  return said === "STATUS" && !("component" in data) ? undefined : said;
+}
+
+/** Returns the changes of a `diff`: of each column the old value and the new one. A new row has `created_at`, and may have a column of the name. */
+function changesOf(data) {
+  if (!isRow(data.changes)) return undefined;
+  const each = Object.values(data.changes);
+  const told = each.length ? each.every((one) => isRow(one) && "old" in one && "new" in one) : !("created_at" in data);
+  return told ? data.changes : undefined;
+}
+
+const isDeletion = (data) => typeof data.deleted_at === "string" && !("created_at" in data);
+
+/** Whether a field is said of the row, and is none of its columns. */
+function isAbout(data, name, value) {
+  if (name === "type") return OPERATIONS.has(value);
+  if (name === "left" || name === "truncated") return value === true;
+  if (name === "schema" || name === "table") return typeof data.schema === "string" && typeof data.table === "string";
+  return name === "version";
+}
 
 function keyOf(row) {
   const name = "id" in row ? "id" : (Object.keys(row).find((each) => each.endsWith("_id")) ?? Object.keys(row)[0]);
   return name === undefined ? "" : brief(row[name]);
 }
 
-/** When the change was committed, as far as the event tells: `diff` has only the row's own times. */
-function committedAt(data) {
-  const time = Date.parse(data.commit_timestamp ?? data.deleted_at ?? data.updated_at ?? "");
+/** When a change was committed, as far as the event tells: `diff` has only the row's own times. */
+function timeOf(text) {
+  const time = typeof text === "string" ? Date.parse(text) : NaN;
   return Number.isNaN(time) ? undefined : time;
 }
 

@@ -3,11 +3,13 @@
 import { differences } from "./change.js";
 import { bytes, clock, find, make, moment, span, tabs } from "./dom.js";
 import { brief, pretty } from "./json.js";
-import { seen, shown } from "./raw.js";
+import { plain, seen, shown } from "./raw.js";
 
 const SIGNS = { changed: "~", added: "+", removed: "−", same: "" };
 const WORDS = { changed: "changed", added: "added", removed: "removed", same: "the same" };
 const ROWS = 200;
+/** Characters of a cell, where there are many cells. */
+const CELL = 1000;
 
 export class Detail {
   entry;
@@ -25,9 +27,9 @@ export class Detail {
     find("detail").hidden = false;
     find("detail-title").textContent = event.name;
     find("facts").replaceChildren(...facts(entry).map(([name, said]) => make("span", {}, make("b", {}, name), ` ${said}`)));
-    find("diff-panel").replaceChildren(difference(change));
-    find("json-panel").replaceChildren(make("pre", {}, change.body === undefined ? event.data : pretty(change.body)));
-    find("raw-panel").replaceChildren(make("p", { class: "note" }, `${bytes(event.raw.length)}, as they came`), shown(event.raw));
+    fill("diff-panel", () => [difference(change)]);
+    fill("json-panel", () => [plain(change.body === undefined ? event.data : pretty(change.body))]);
+    fill("raw-panel", () => [make("p", { class: "note" }, `${bytes(event.raw.length)}, as they came`), shown(event.raw)]);
     find("verdict").replaceChildren();
     find("view-explain").disabled = change.control;
     if (change.control && find("view-explain").getAttribute("aria-selected") === "true") this.views.show("view-diff");
@@ -38,6 +40,15 @@ export class Detail {
   question(filters) {
     const stream = find("explain-stream").value.trim();
     return { id: this.entry.event.id, stream, sub: find("explain-sub").value.trim(), role: find("explain-role").value, filters: filters(stream) };
+  }
+}
+
+/** Fills a panel. What cannot be shown says so, and leaves nothing of the event before. */
+function fill(panel, content) {
+  try {
+    find(panel).replaceChildren(...content());
+  } catch (error) {
+    find(panel).replaceChildren(make("p", { class: "bad" }, `It cannot be shown: ${error.message}`));
   }
 }
 
@@ -72,22 +83,22 @@ function difference(change) {
   );
 }
 
-function valueOf(value) {
+function valueOf(value, most) {
   if (value === undefined) return "";
   if (value === null) return make("i", {}, "null");
-  return value === "" ? make("i", {}, "empty") : make("span", {}, ...seen(brief(value)));
+  return value === "" ? make("i", {}, "empty") : seen(brief(value), most);
 }
 
 /** A control event is no row: its fields, one below the other. */
 function fields(body) {
-  if (body === undefined) return make("p", { class: "bad" }, "The data is no JSON: see the raw bytes.");
-  return make("dl", { class: "claims" }, ...Object.entries(body).map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, brief(value)))));
+  if (body === undefined) return make("p", { class: "bad" }, "Nothing can be made of the data: see the raw bytes.");
+  return make("dl", { class: "claims" }, ...Object.entries(body).map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, seen(brief(value))))));
 }
 
 /** A snapshot's page: its rows as they are. */
 function rowsOf(rows) {
   const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];
-  const line = (row) => make("tr", {}, ...columns.map((column) => make("td", {}, valueOf(row[column]))));
+  const line = (row) => make("tr", {}, ...columns.map((column) => make("td", {}, valueOf(row[column], CELL))));
   return make(
     "table",
     { class: "rows" },

@@ -1,7 +1,7 @@
 /** The page: what its parts are, and who tells whom. */
 
 import { Admin } from "./admin.js";
-import { read, summary } from "./change.js";
+import { read, summary, unread } from "./change.js";
 import { Chart } from "./chart.js";
 import { count, rolesOf, show as showClaims, tokenIn } from "./claims.js";
 import { Clock } from "./clock.js";
@@ -9,15 +9,17 @@ import { Connection } from "./connection.js";
 import { Detail } from "./detail.js";
 import { find, make, span, tabs } from "./dom.js";
 import { Form } from "./form.js";
-import { problemOf, unreachable } from "./problem.js";
+import { keep, kept } from "./memory.js";
+import { failed, problemOf } from "./problem.js";
 import { ask, curl, headers } from "./request.js";
 import { EventTable } from "./table.js";
 
-const REMEMBERED = "rowcast-token";
 const NO_TOKEN = find("no-streams").textContent;
 
 let token = "";
 let claims;
+/** Whose stream is open. */
+let user;
 let streams = [];
 let began = 0;
 let [events, beats] = [0, 0];
@@ -29,25 +31,27 @@ const admin = new Admin(() => token);
 const views = tabs(find("views"), (view) => admin.look(view));
 const detail = new Detail(streamOf);
 const table = new EventTable(find("rows"), { selected: (entry) => detail.show(entry), shown: tellShown });
-const connection = new Connection({ state: tellState, event: take, beat: tellBeat, problem: tellProblem });
+const connection = new Connection({ state: tellState, event: take, unshown: takeUnshown, beat: tellBeat, problem: tellProblem });
 
 // The token, and what it may open
 
 async function use(text) {
-  const earlier = claims;
   token = tokenIn(text);
   find("token").value = token;
   find("token-part").open = !token;
   remember();
   claims = showClaims(token);
+  const open = () => connection.state !== "DISCONNECTED";
+  if (open() && claims?.sub !== user) connection.close("This is no token of the same user: the stream that was open is closed.");
   const isAdmin = rolesOf(claims).includes("admin");
   find("views").hidden = find("view-explain").hidden = !isAdmin;
   if (!isAdmin) {
     views.show("view-events");
     detail.views.show("view-diff");
   }
+  const asked = token;
   await list();
-  if (connection.state === "CONNECTED" && earlier?.sub === claims?.sub) await renew();
+  if (open() && asked === token) await renew();
 }
 
 async function list() {
@@ -63,7 +67,7 @@ async function list() {
       if (response.ok) found = (await response.json()).streams;
       else tellProblem(await problemOf(response));
     } catch (error) {
-      tellProblem(error instanceof TypeError ? unreachable() : { title: "This cannot be asked.", detail: error.message });
+      tellProblem(failed(error));
     }
   }
   if (asked !== token) return;
@@ -76,37 +80,28 @@ async function list() {
 async function renew() {
   const problem = await connection.renew(token);
   if (problem) tellProblem(problem);
-  else find("why").textContent = "The open stream goes on with the newer token.";
+  else if (connection.state === "CONNECTED") find("why").textContent = "The open stream goes on with the newer token.";
+  else if (connection.state === "RECONNECTING") find("why").textContent += " Then with the newer token.";
 }
 
-/** Keeps the token in this tab, where that is wanted and the browser does. */
-function remember() {
-  try {
-    if (find("remember").checked && token) sessionStorage.setItem(REMEMBERED, token);
-    else sessionStorage.removeItem(REMEMBERED);
-  } catch {
-    // Storage is switched off: it is in memory, as ever.
-  }
-}
+const remember = () => keep(token, find("remember").checked);
 
 /** Takes a token, and streams to open at once, from the address, and leaves neither there. What is behind `#` no server sees. */
-async function begin() {
+async function takeLink() {
   const given = new URLSearchParams(location.hash.slice(1));
-  if (given.has("token")) {
-    history.replaceState(null, "", location.pathname + location.search);
-    await use(given.get("token"));
-    form.choose((given.get("streams") ?? "").split(","));
-    if (form.choice().streams.length) connect(form.choice());
-    return;
-  }
-  try {
-    const kept = sessionStorage.getItem(REMEMBERED);
-    if (!kept) return;
-    find("remember").checked = true;
-    await use(kept);
-  } catch {
-    // Storage is switched off: nothing is remembered.
-  }
+  if (!given.has("token")) return false;
+  history.replaceState(null, "", location.pathname + location.search);
+  await use(given.get("token"));
+  if (!given.has("streams")) return true;
+  form.choose(given.get("streams").split(","));
+  if (form.choice().streams.length) connect(form.choice());
+  return true;
+}
+
+async function begin() {
+  if ((await takeLink()) || !kept()) return;
+  find("remember").checked = true;
+  await use(kept());
 }
 
 // The request
@@ -119,6 +114,7 @@ function connect(choice) {
     return tellProblem({ title: "This cannot be asked.", detail: error.message });
   }
   began = Date.now();
+  user = claims?.sub;
   connection.open(choice, token);
 }
 
@@ -157,13 +153,22 @@ function take(event, receivedAt) {
   const change = read(event);
   const delay = change.committed === undefined ? undefined : receivedAt - clock.ahead - change.committed;
   const replayed = change.committed !== undefined && change.committed + clock.ahead < began;
-  events += 1;
-  table.add({ number: events, event, change, receivedAt, delay, replayed, summary: summary(event, change) });
+  tellEvent({ event, change, receivedAt, delay, replayed, summary: summary(event, change) });
   if (delay !== undefined && !replayed) chart.add(receivedAt, delay);
   if (event.name === "ready" && change.body?.status === "fresh") began = receivedAt;
   if (event.name === "auth-expiring") find("why").textContent = "The token ends soon: paste a newer one, and the stream goes on with it.";
+}
+
+/** What nothing can be made of is a row too, with its bytes. */
+function takeUnshown(event, receivedAt, error) {
+  tellEvent({ event, change: unread, receivedAt, replayed: false, summary: `It cannot be shown: ${error.message}` });
+}
+
+function tellEvent(entry) {
+  events += 1;
   find("events").textContent = String(events);
-  find("last-id").textContent = event.id;
+  find("last-id").textContent = entry.event.id;
+  table.add({ number: events, ...entry });
 }
 
 function tellFigures(figures) {
@@ -229,8 +234,12 @@ find("pause").addEventListener("click", () => {
 });
 find("explain").addEventListener("submit", (event) => {
   event.preventDefault();
-  admin.explain(detail.question((stream) => form.choice().streams.find(({ name }) => name === stream)?.filters ?? []));
+  const { entry } = detail;
+  const filters = (stream) => form.choice().streams.find(({ name }) => name === stream)?.filters ?? [];
+  admin.explain(detail.question(filters), () => detail.entry === entry);
 });
+// A link that is opened where the console is already changes nothing but what is behind `#`.
+addEventListener("hashchange", takeLink);
 setInterval(() => count(claims?.exp), 1000);
 
 changed();

@@ -32,7 +32,10 @@ export async function problemOf(response) {
   };
 }
 
-/** What cannot even be asked. */
+/** What became of a question that could not be asked: fetch has a TypeError for it, and what no header can carry its own words. */
+export const failed = (error) => (error instanceof TypeError ? unreachable() : { title: "This cannot be asked.", detail: error.message });
+
+/** What does not get there. */
 export const unreachable = () => ({
   status: 0,
   title: "The gateway cannot be reached.",

@@ -10,6 +10,8 @@ import { clock, make, span } from "./dom.js";
 const MOST_ROWS = 500;
 const MOST_BYTES = 32_000_000;
 const SEARCHED = 20_000;
+/** Characters of a cell. */
+const LONGEST = 300;
 
 export class EventTable {
   #body;
@@ -101,8 +103,8 @@ export class EventTable {
       make("td", { class: "seldom rarely id" }, event.id),
       make("td", {}, event.name),
       make("td", {}, make("span", { class: `type ${kind}` }, change.type)),
-      make("td", { class: "seldom id" }, change.key),
-      make("td", {}, make("span", { class: "summary" }, entry.summary.slice(0, 300))),
+      make("td", { class: "seldom id" }, change.key.slice(0, LONGEST)),
+      make("td", {}, make("span", { class: "summary" }, entry.summary.slice(0, LONGEST))),
     );
     row.entry = entry;
     this.#rows.set(number, row);
