@@ -10,8 +10,8 @@ import { read } from "./event.js";
 import type { Names } from "./name.js";
 import { pathOf } from "./signal.js";
 import type { Wants } from "./signal.js";
-import type { BackoffOptions, RealtimeError, Row, Transport } from "./types.js";
-import { watchdog } from "./watchdog.js";
+import type { BackoffOptions, Handlers, RealtimeError, Row, Transport } from "./types.js";
+import { SILENT_MS, watchdog } from "./watchdog.js";
 
 /** What is the same for all requests of a client. */
 export interface Gateway {
@@ -23,6 +23,8 @@ export interface Gateway {
   readonly renews: boolean;
   readonly names: Names;
   token(renew: boolean): Promise<string | null>;
+  /** Waits no longer for tokens that are on their way. */
+  forget(): void;
   report(error: RealtimeError): void;
 }
 
@@ -40,8 +42,6 @@ export interface Attempt {
   expect(limitMs: number): void;
   look(): void;
 }
-
-export const SILENT_MS = 30_000;
 
 /**
  * Opens streams. `message` gets what was understood; null is a message that was not, which is reported. `ended` is called once, with null
@@ -67,7 +67,19 @@ export function attempt(
     close();
     ended(error, retryMs);
   };
-  const dog = watchdog(gateway.heartbeatTimeoutMs ?? SILENT_MS, () => end(fault("unavailable", "silence")));
+  const dog = watchdog(gateway.heartbeatTimeoutMs ?? SILENT_MS, () => {
+    gateway.forget();
+    end(fault("unavailable", "silence"));
+  });
+  const onEnd: Handlers["onEnd"] = ({ status, detail, retryMs }) => {
+    if (over) return;
+    if (status === 401 && gateway.renews && !renewal.done) {
+      renewal.done = true;
+      void begin(true);
+    } else {
+      end(status === 204 ? null : faultOf(status, detail), retryMs);
+    }
+  };
   const begin = async (renew: boolean): Promise<void> => {
     let token: string | null;
     try {
@@ -76,6 +88,8 @@ export function attempt(
       return end(fault("unavailable", "getToken failed", { cause }));
     }
     if (over) return;
+    // Without one cookies would go instead, which may be another user's.
+    if (gateway.renews && !token) return onEnd({ status: 401, detail: "no token" });
     const request = { url: gateway.url + pathOf(wants, snapshot), token, lastEventId, events: Object.keys(wants).flatMap(names.of) };
     opened = transport.open(request, {
       onOpen: () => dog.alive(),
@@ -90,15 +104,7 @@ export function attempt(
         }
         message(row, each.event, each.id);
       },
-      onEnd({ status, detail, retryMs }) {
-        if (over) return;
-        if (status === 401 && gateway.renews && !renewal.done) {
-          renewal.done = true;
-          void begin(true);
-        } else {
-          end(status === 204 ? null : faultOf(status, detail), retryMs);
-        }
-      },
+      onEnd,
     });
     if (over) opened.close();
   };

@@ -13,6 +13,7 @@ type Callback = NonNullable<Parameters<RealtimeChannel["subscribe"]>[0]>;
 /** Listens to what was asked for, and tells how the channel is. Returns how to stop. */
 export function subscribe(client: RealtimeClient, name: string, bindings: readonly Binding[], callback?: Callback): () => void {
   const ready = new Set<Binding>();
+  let subscribed = false;
   const stops = bindings.map((binding) => {
     const { event, schema = "*", table = name, filter } = binding.filter;
     return client.listen(table, {
@@ -20,7 +21,9 @@ export function subscribe(client: RealtimeClient, name: string, bindings: readon
       ...(filter ? { filter: filter.replace(/,(?=\w+=)/g, "&") } : {}),
       onReady() {
         ready.add(binding);
-        if (ready.size === bindings.length) callback?.("SUBSCRIBED");
+        if (subscribed || ready.size < bindings.length) return;
+        subscribed = true;
+        callback?.("SUBSCRIBED");
       },
       onEvent({ change }) {
         const { type, record, old_record, table, commit_timestamp } = change;
@@ -33,11 +36,17 @@ export function subscribe(client: RealtimeClient, name: string, bindings: readon
     client.onStatus((status, error) => {
       if (status === "CONNECTED") return;
       ready.clear();
+      subscribed = false;
       if (status === "DISCONNECTED" && !error) callback?.("CLOSED");
       else if (error) callback?.(status === "CONNECTING" ? "TIMED_OUT" : "CHANNEL_ERROR", error);
     }),
   );
+  // A client that was refused already, and does not try again for this, has nothing more to tell.
+  const timer = setTimeout(() => {
+    if (client.status === "DISCONNECTED" && client.error) callback?.("CHANNEL_ERROR", client.error);
+  }, 0);
   return () => {
+    clearTimeout(timer);
     for (const stop of stops) stop();
     callback?.("CLOSED");
   };

@@ -4,7 +4,7 @@
  * - Nothing is opened before somebody listens, and nothing read of the browser before that: it can be made on a server.
  * - What was asked for within one turn of the event loop becomes one request.
  * - An event at or before the last one of its epoch is not told again.
- * - What only some pages need is loaded when they need it: tabs, filters that are judged here, EventSource.
+ * - What only some pages need is loaded when they need it: tabs, filters that are judged here, EventSource, the last page's id.
  */
 
 import type { Gateway } from "./attempt.js";
@@ -16,7 +16,7 @@ import { fetchTransport } from "./fetch.js";
 import { isCovered } from "./id.js";
 import { createListeners, guarded } from "./listener.js";
 import { createNames } from "./name.js";
-import { keptId } from "./resume.js";
+import type { createKept } from "./resume.js";
 import type { Feed, Sink, Wants } from "./signal.js";
 import type { createTab } from "./tab.js";
 import { createTable } from "./table.js";
@@ -24,15 +24,23 @@ import type { ClientOptions, RealtimeChannel, RealtimeClient, RealtimeError, Row
 
 /** Makes a client. Close it when its user has gone. */
 export function createRealtimeClient(options: ClientOptions): RealtimeClient {
-  const { getToken, tabs, resume, pauseWhenHidden, transport = getToken || typeof EventSource === "undefined" ? "fetch" : "eventsource" } = options;
+  const {
+    getToken,
+    tabs,
+    resume,
+    pauseWhenHidden,
+    transport = getToken || !globalThis.EventSource ? "fetch" : "eventsource",
+    onError = ({ message }) => console.warn(`rowcast: ${message}`),
+  } = options;
   let feed: Feed | undefined;
   let has: Wants | null = null;
   let connected = false;
   let closed = false;
-  let begun = false;
   let native = transport === "eventsource";
   let loading = false;
+  let failures = 0;
   let makeTab: typeof createTab | undefined;
+  let kept: ReturnType<typeof createKept> | undefined;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let stopWatching: (() => void) | undefined;
   const told = new Set<() => void>();
@@ -41,8 +49,7 @@ export function createRealtimeClient(options: ClientOptions): RealtimeClient {
 
   const report = (found: RealtimeError): void => {
     try {
-      if (options.onError) options.onError(found);
-      else console.warn(`rowcast: ${found.message}`);
+      onError(found);
     } catch {
       // Whom should it be told.
     }
@@ -66,6 +73,7 @@ export function createRealtimeClient(options: ClientOptions): RealtimeClient {
       tokens.set(renew, asked);
       return asked;
     },
+    forget: () => tokens.clear(),
     report,
   };
 
@@ -79,7 +87,7 @@ export function createRealtimeClient(options: ClientOptions): RealtimeClient {
   const moveTo = (id: string | null | undefined): void => {
     if (id === undefined) return;
     client.lastEventId = id;
-    keptId(resume, id);
+    kept?.(id);
   };
 
   const sink: Sink = {
@@ -106,18 +114,19 @@ export function createRealtimeClient(options: ClientOptions): RealtimeClient {
     lastId: () => client.lastEventId,
   };
 
-  const share = (): boolean => Boolean(tabs && typeof BroadcastChannel !== "undefined" && globalThis.navigator?.locks);
+  const share = (): unknown => tabs && globalThis.BroadcastChannel && globalThis.navigator?.locks;
 
   /** Loads what is lacking, and goes on. */
   const load = async (): Promise<void> => {
     try {
       if (native) gateway.transport = (await import("./eventsource.js")).eventSourceTransport;
       native = false;
+      if (resume && !kept) client.lastEventId = (kept = (await import("./resume.js")).createKept(resume))();
       if (share()) makeTab = (await import("./tab.js")).createTab;
       listeners.judge = (await import("./judge.js")).judgeEvents;
     } catch (cause) {
       report(fault("unavailable", "a part was not loaded", { cause }));
-      await new Promise((resolve) => setTimeout(resolve, pauseMs(1)));
+      await new Promise((resolve) => setTimeout(resolve, pauseMs(failures++)));
     }
     loading = false;
     update();
@@ -137,18 +146,16 @@ export function createRealtimeClient(options: ClientOptions): RealtimeClient {
       feed = undefined;
       connected &&= wanted;
       // Who listens later listens from then on; a pause, or a page that is gone, is made up for.
-      if (!wanted && !closed && resume === undefined) client.lastEventId = null;
+      if (!wanted && !closed && !resume) client.lastEventId = null;
       return sink.state(wanted ? "CONNECTING" : "DISCONNECTED", null, null);
     }
     const wants = listeners.wants();
-    if (native || (share() && !makeTab) || (!listeners.judge && listeners.mixed(wants))) {
+    if (native || (share() && !makeTab) || (resume && !kept) || (!listeners.judge && listeners.mixed(wants))) {
       if (!loading) void load();
       loading = true;
       return;
     }
-    if (!begun) client.lastEventId = keptId(resume);
-    begun = true;
-    feed ??= makeTab ? makeTab(`rowcast:${tabs === true ? "" : tabs}`, gateway, sink) : connect(gateway, sink);
+    feed ??= makeTab ? makeTab(`rowcast:${gateway.url}:${tabs === true ? "" : tabs}`, gateway, sink) : connect(gateway, sink);
     feed.want(wants);
     if (has) listeners.greet(has);
   };
@@ -184,7 +191,10 @@ export function createRealtimeClient(options: ClientOptions): RealtimeClient {
       const name = JSON.stringify([stream, asked.filter ?? "", [asked.key ?? "id"].flat(), asked.scope]);
       const found = tables.get(name);
       if (found) return found as TableStore<T>;
-      const use = (used: boolean): void => void (used ? tables.set(name, table as never) : tables.delete(name));
+      const use = (used: boolean): void => {
+        if (used) tables.set(name, table as never);
+        else if (tables.get(name) === (table as never)) tables.delete(name);
+      };
       const table = createTable<T & Row>(client, gateway, stream, asked as never, use);
       use(true);
       return table as unknown as TableStore<T>;
@@ -213,8 +223,9 @@ export function createRealtimeClient(options: ClientOptions): RealtimeClient {
     },
     reconnect() {
       closed = false;
-      // One that is on its way may be the former user's.
+      // A token that is on its way, or rows that linger, may be the former user's.
       tokens.clear();
+      tables.clear();
       if (feed) feed.reconnect();
       else update();
     },

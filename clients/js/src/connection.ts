@@ -5,15 +5,16 @@
  * - Whoever wants other streams gets them by a new attempt with the last id: nothing is lost between the two.
  */
 
-import { attempt, SILENT_MS } from "./attempt.js";
+import { attempt } from "./attempt.js";
 import type { Attempt, Gateway } from "./attempt.js";
-import { LONGEST_MS, pauseMs } from "./backoff.js";
+import { LONGEST_MS, pauseMs, SHORTEST_MS, STEADY_MS } from "./backoff.js";
 import { fault, passes } from "./error.js";
 import { readEvent } from "./event.js";
 import { placed } from "./id.js";
 import { pathOf } from "./signal.js";
 import type { Feed, Sink, Wants } from "./signal.js";
 import type { RealtimeError, Row } from "./types.js";
+import { SILENT_MS, UNSEEN_MS } from "./watchdog.js";
 
 /** While other streams are asked for, the connection counts as there for so long. */
 const SWITCH_MS = 1000;
@@ -26,10 +27,12 @@ export function connect(gateway: Gateway, sink: Sink): Feed {
   let state: "idle" | "opening" | "ready" | "waiting" | "over" = "idle";
   let error: RealtimeError | null = null;
   let tries = 0;
+  /** Until when the gateway wants nobody to come back. */
+  let notBefore = 0;
   let current: Attempt | undefined;
   let timer: ReturnType<typeof setTimeout> | undefined;
   /** The open stream's name, for a newer token. */
-  let name = "";
+  let name: unknown;
 
   const isOpen = (): boolean => state === "ready" || state === "opening";
   const drop = (next: typeof state): void => {
@@ -64,6 +67,7 @@ export function connect(gateway: Gateway, sink: Sink): Feed {
   /** Comes back after a pause: that of the back-off, and no shorter than the gateway says. */
   const again = (found: RealtimeError | null, retryMs?: number, renew?: boolean, pause = pauseMs(tries++, retryMs, gateway.backoff)): void => {
     drop("waiting");
+    notBefore = Date.now() + (retryMs ?? 0);
     fail(found);
     timer = setTimeout(begin, pause, renew);
     connecting();
@@ -77,10 +81,10 @@ export function connect(gateway: Gateway, sink: Sink): Feed {
 
   const take = (row: Row | null, event: string, id: string): void => {
     const place = placed(id);
-    if (row && event === "ready") return ready(row, place);
+    if (event === "ready") return row ? ready(row, place) : again(fault("malformed", "malformed ready"));
     if (row && event === "reset") {
-      const streams = row["streams"] ?? (row["stream"] && [row["stream"]]);
-      return sink.reset(String(row["reason"]), Array.isArray(streams) ? streams.map(String) : null, place);
+      const streams = [row["streams"] ?? row["stream"] ?? []].flat();
+      return sink.reset(String(row["reason"]), streams[0] ? streams.map(String) : null, place);
     }
     if (row && !/^(snapshot|checkpoint|auth-expiring|reconnect|closed)$/.test(event)) return tell(row, event, place);
     if (place) sink.move(place);
@@ -88,8 +92,8 @@ export function connect(gateway: Gateway, sink: Sink): Feed {
     if (event === "auth-expiring") void renewToken();
     if (event === "closed") closed(String(row["reason"]));
     // What the gateway says is what it is, and not a back-off.
-    const { retry } = row;
-    if (event === "reconnect") again(null, 0, false, typeof retry === "number" ? Math.min(LONGEST_MS, retry) : undefined);
+    const pause = Math.min(LONGEST_MS, Math.max(SHORTEST_MS, Number(row["retry"]))) || undefined;
+    if (event === "reconnect") again(null, pause, false, pause);
   };
 
   const tell = (row: Row, event: string, id = ""): void => {
@@ -107,13 +111,14 @@ export function connect(gateway: Gateway, sink: Sink): Feed {
 
   const ready = (row: Row, id: string | undefined): void => {
     clearTimeout(timer);
-    tries = 0;
+    timer = setTimeout(() => (tries = 0), STEADY_MS);
     renewal.done = false;
     error = null;
     state = "ready";
-    name = String(row["connection"]);
-    current?.expect(transport.seesHeartbeats ? (heartbeatTimeoutMs ?? (Number(row["heartbeat"]) * 3000 || SILENT_MS)) : 0);
-    sink.state("CONNECTED", null, wants, row["status"] === "resumed" ? undefined : id);
+    name = row["connection"];
+    current?.expect(heartbeatTimeoutMs ?? (transport.seesHeartbeats ? Number(row["heartbeat"]) * 3000 || SILENT_MS : UNSEEN_MS));
+    // Where history is lost, `reset` says where to go on from: not before it has come.
+    sink.state("CONNECTED", null, wants, row["status"] === "fresh" ? id : undefined);
   };
 
   const closed = (reason: string): void => {
@@ -130,27 +135,26 @@ export function connect(gateway: Gateway, sink: Sink): Feed {
     const url = `${gateway.url}/streams/connections/${name}/token`;
     try {
       const token = await gateway.token(true);
-      const status = token === null ? 401 : await transport.post(url, token);
-      if (status > 399) throw status;
+      if (!token || (await transport.post(url, token)) > 399) throw url;
     } catch {
       report(fault("unavailable", "token not renewed"));
     }
   };
 
-  /** What is open may hang on a network that is no longer there. */
-  const online = (): void => {
-    if (state === "idle" || state === "over") return;
+  /** Waits no longer, unless the gateway wants it. What is open may hang on a network that is no longer there. */
+  const hasten = (): void => {
+    if (state === "waiting" ? Date.now() < notBefore : !isOpen()) return;
     tries = 0;
     anew();
   };
 
   const off = [
-    on(globalThis, "online", online),
+    on(globalThis, "online", hasten),
     // Attempts go on, for a gateway on this machine is there all the same.
     on(globalThis, "offline", () => isOpen() && again(fault("unavailable", "offline"))),
     on(globalThis.document, "visibilitychange", () => {
       if (document.visibilityState !== "visible") return;
-      if (state === "waiting") anew();
+      if (state === "waiting") hasten();
       else if (isOpen()) current?.look();
     }),
   ];
@@ -161,6 +165,8 @@ export function connect(gateway: Gateway, sink: Sink): Feed {
       if (asked === path) return;
       path = asked;
       wants = next;
+      // It is asked for after the pause.
+      if (state === "waiting") return;
       // Other streams may be allowed where these were not; a token that is not good is good for none.
       if (state !== "over" || (error && error.code !== "unauthorized")) anew();
     },

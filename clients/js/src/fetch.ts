@@ -25,7 +25,7 @@ export function authorization(token: string): { Authorization: string } {
 async function follow({ url, token, lastEventId }: OpenRequest, handlers: Handlers, signal: AbortSignal): Promise<void> {
   let retryMs: number | undefined;
   const end = (end: Parameters<Handlers["onEnd"]>[0]): void => {
-    if (!signal.aborted) handlers.onEnd(retryMs === undefined ? end : { retryMs, ...end });
+    if (!signal.aborted) handlers.onEnd({ ...(retryMs && { retryMs }), ...end });
   };
   try {
     const headers = { Accept: "text/event-stream", ...(token !== null && authorization(token)), ...(lastEventId !== null && { "Last-Event-ID": lastEventId }) };
@@ -57,9 +57,9 @@ async function follow({ url, token, lastEventId }: OpenRequest, handlers: Handle
 
 /** Reads an answer that is no stream: RFC 9457's `detail`, and when to come back. */
 export async function refusal(response: Response): Promise<{ status: number; detail?: string; retryMs?: number }> {
-  const problem = (await response.json().catch(() => null)) as { detail?: unknown } | null;
+  const problem = (await response.json().catch(() => null)) as { detail?: string } | null;
   const after = response.headers.get("Retry-After") ?? "";
   // Seconds, or a date.
   const retryMs = Number(after) * 1000 || Date.parse(after) - Date.now();
-  return { status: response.status, ...(problem?.detail ? { detail: String(problem.detail) } : {}), ...(retryMs > 0 ? { retryMs } : {}) };
+  return { status: response.status, ...(problem?.detail && { detail: String(problem.detail) }), ...(retryMs > 0 && { retryMs }) };
 }

@@ -6,18 +6,20 @@
  */
 
 import { conditions } from "./condition.js";
+import { fault } from "./error.js";
 import { like } from "./like.js";
 import { nameOf } from "./name.js";
 import type { Names } from "./name.js";
-import type { Change, RealtimeEvent, Row } from "./types.js";
+import type { Change, RealtimeError, RealtimeEvent, Row } from "./types.js";
 
 type Value = string | number | boolean;
 /** Null is unknown. `type` is the column's in Postgres. */
 type Test = (value: unknown, type: string | undefined) => boolean | null;
+type Report = (error: RealtimeError) => void;
 
 /** Returns what tells how an event looks through the filter, as `judge` does for its change. */
-export function judgeEvents(filter: string, names: Pick<Names, "declared">): (event: RealtimeEvent) => RealtimeEvent | null {
-  const judged = judge(filter);
+export function judgeEvents(filter: string, names: Pick<Names, "declared">, report?: Report): (event: RealtimeEvent) => RealtimeEvent | null {
+  const judged = judge(filter, report);
   return (event) => {
     const change = judged(event.change);
     return change && { ...event, name: nameOf(names, event.stream, change.type, event.name), change };
@@ -25,8 +27,8 @@ export function judgeEvents(filter: string, names: Pick<Names, "declared">): (ev
 }
 
 /** Returns what tells how a change looks through the filter; null if it does not. Throws if an operator is none. */
-export function judge<T extends Row>(filter: string): (change: Change<T>) => Change<T> | null {
-  const tests = conditions(filter).map(([column, condition]) => [column, compiled(condition)] as const);
+export function judge<T extends Row>(filter: string, report?: Report): (change: Change<T>) => Change<T> | null {
+  const tests = conditions(filter).map(([column, condition]) => [column, compiled(condition, report)] as const);
   return (change) => {
     const types = new Map(change.columns.map(({ name, type }) => [name, type]));
     // Of a row that was too large only its key is there: better once too often than never.
@@ -39,9 +41,9 @@ export function judge<T extends Row>(filter: string): (change: Change<T>) => Cha
   };
 }
 
-function compiled(condition: string): Test {
+function compiled(condition: string, report?: Report): Test {
   const [, not, operator = "", operand = ""] = /^(not\.)?(\w+)\.(.*)$/s.exec(condition) ?? [];
-  const test = operator === "is" ? is(operand) : /^i?like$/.test(operator) ? pattern(operand, operator === "ilike") : compare(operator, operand);
+  const test = operator === "is" ? is(operand) : /^i?like$/.test(operator) ? pattern(operand, operator === "ilike") : compare(operator, operand, report);
   return (value, type) => {
     const found = operator !== "is" && value === null ? null : test(value, type);
     return found === null ? null : found !== (not !== undefined);
@@ -68,13 +70,18 @@ const COMPARE: Readonly<Record<string, (order: number) => boolean>> = {
   in: (order) => order === 0,
 };
 
-function compare(operator: string, operand: string): Test {
+function compare(operator: string, operand: string, report?: Report): Test {
   const holds = COMPARE[operator];
   if (!holds) throw new Error(`there is no operator "${operator.slice(0, 20)}" in a filter`);
   const operands = operator === "in" ? listed(operand) : [operand];
+  let reported = false;
   return (value, type) => {
     const mine = comparable(value, type);
-    return mine === null ? null : operands.some((each) => holds(order(mine, comparable(each, type) ?? "")));
+    const theirs = operands.map((each) => comparable(each, type));
+    // The gateway would have refused it.
+    if (theirs.includes(null) && !reported) report?.(fault("bad-request", `"${operand.slice(0, 40)}" is no ${type}, and nothing passes the filter`));
+    reported ||= theirs.includes(null);
+    return mine === null || theirs.includes(null) ? null : theirs.some((each) => holds(order(mine, each as Value)));
   };
 }
 
@@ -105,8 +112,8 @@ function comparable(value: unknown, type = "text"): Value | null {
 /** Returns the microseconds of a time; without a zone it is UTC. */
 function moment(text: string): number | null {
   if (/^-?infinity$/.test(text)) return text[0] === "-" ? -Infinity : Infinity;
-  const [, day = "", time = "00:00", fraction = "", sign = "+", hours = "00", minutes = "00"] =
-    /^(\d{4,}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(?:\.(\d+))?(?:Z|([+-])(\d\d):?(\d\d)?)?)?$/.exec(text) ?? [];
-  const ms = Date.parse(`${day}T${time}${sign}${hours}:${minutes}`);
+  const [, year = "", month = "", day = "", time = "00:00", fraction = "", sign = "+", hours = "00", minutes = "00"] =
+    /^(\d{4,})-?(\d\d)-?(\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(?:\.(\d+))?(?:Z|([+-])(\d\d):?(\d\d)?)?)?$/.exec(text) ?? [];
+  const ms = Date.parse(`${year}-${month}-${day}T${time}${sign}${hours}:${minutes}`);
   return Number.isNaN(ms) ? null : ms * 1000 + Number(fraction.padEnd(6, "0").slice(0, 6));
 }

@@ -27,7 +27,7 @@ interface Listener extends ListenOptions {
 export interface Listeners {
   readonly size: number;
   /** What judges by a filter. It is there before the connection carries anything that is to be judged. */
-  judge: ((filter: string, names: Names) => Judge) | undefined;
+  judge: ((filter: string, names: Names, report: (error: RealtimeError) => void) => Judge) | undefined;
   /** Adds one. Returns how to take it away. */
   add(stream: string, options: ListenOptions): () => void;
   wants(): Wants;
@@ -82,7 +82,7 @@ export function createListeners(names: Names, report: (error: RealtimeError) => 
         const { stream, filter } = listener;
         if (stream !== event.stream || !carries(has, listener)) return;
         if (has?.[stream] === filter) return listener.onEvent(event);
-        const seen = (listener.judge ??= listeners.judge?.(filter, names))?.(event);
+        const seen = (listener.judge ??= listeners.judge?.(filter, names, report))?.(event);
         if (seen) listener.onEvent(seen);
       });
     },

@@ -2,15 +2,16 @@
 
 import { placed } from "./id.js";
 
-/** Keeps an id for the next page, or returns the one that an earlier page has kept. */
-export function keptId(name: string | undefined, id?: string | null): string | null {
-  try {
-    const key = `rowcast:${name}`;
-    if (name === undefined) return null;
-    if (id === undefined) return placed(localStorage.getItem(key)) ?? null;
-    if (id) localStorage.setItem(key, id);
-  } catch {
-    // Private windows, blocked storage, a server.
-  }
-  return null;
+/** Returns what keeps an id for the next page, and without one returns that which an earlier page has kept. */
+export function createKept(name: string): (id?: string | null) => string | null {
+  const key = `rowcast:${name}`;
+  return (id) => {
+    try {
+      if (id === undefined) return placed(localStorage.getItem(key)) ?? null;
+      if (id) localStorage.setItem(key, id);
+    } catch {
+      // Private windows, blocked storage, a server.
+    }
+    return null;
+  };
 }

@@ -4,6 +4,7 @@
  * - What the leader says is numbered. Who finds a number missing, or a new leader that is further than it is itself, has missed something.
  * - A leader that is new goes on behind the last id that it saw, with the streams that were there: who is further drops what it has.
  * - Each tab holds a lock of its own. When the leader gets it, that tab is gone, and with it what it wanted.
+ * - A leader that was refused tries again when a tab comes.
  * - No token is ever sent to another tab.
  */
 
@@ -46,7 +47,33 @@ const GATHER_MS = 20;
 const INHERIT_MS = 3000;
 const INHERITED = "";
 
+/** Shares a connection with the other tabs. Where the browser will not have it, this tab has one of its own. */
 export function createTab(name: string, gateway: Gateway, sink: Sink): Feed {
+  let feed: Feed | undefined;
+  let wants: Wants | undefined;
+  const alone = (cause: unknown): void => {
+    gateway.report(fault("unavailable", "tabs do not share a connection", { cause }));
+    feed?.close();
+    feed = connect(gateway, sink);
+    if (wants) feed.want(wants);
+  };
+  try {
+    feed = share(name, gateway, sink, alone);
+  } catch (cause) {
+    alone(cause);
+  }
+  return {
+    want(next) {
+      wants = next;
+      feed?.want(next);
+    },
+    reconnect: () => feed?.reconnect(),
+    close: () => feed?.close(),
+  };
+}
+
+/** `refused` is told where the browser gives no lock. */
+function share(name: string, gateway: Gateway, sink: Sink, refused: (cause: unknown) => void): Feed {
   const tab = crypto.randomUUID();
   const channel = new BroadcastChannel(name);
   const wanted = new Map<string, Wants>();
@@ -67,7 +94,8 @@ export function createTab(name: string, gateway: Gateway, sink: Sink): Feed {
   const hold = (lock: string, held: () => unknown): void => {
     const granted = (): unknown => leaving.signal.aborted || held();
     // It may leave before it has the lock.
-    navigator.locks.request(lock, { signal: leaving.signal }, granted).catch(() => undefined);
+    const request = async (): Promise<unknown> => navigator.locks.request(lock, { signal: leaving.signal }, granted);
+    request().catch((cause) => leaving.signal.aborted || refused(cause));
   };
 
   const ask = (more: { reconnect?: true } = {}): void => {
@@ -131,13 +159,15 @@ export function createTab(name: string, gateway: Gateway, sink: Sink): Feed {
 
   const asked = ({ tab: other, wants, heard, reconnect }: Question): void => {
     if (!connection) return;
-    if (!wanted.has(other)) hold(`${name}/${other}`, () => forget(other));
+    const isNew = !wanted.has(other);
+    if (isNew) hold(`${name}/${other}`, () => forget(other));
     wanted.set(other, wants);
     for (const [stream, events] of Object.entries(heard)) {
       gateway.names.heard[stream] = [...new Set([...(gateway.names.heard[stream] ?? []), ...events])];
     }
     postState();
-    if (reconnect) connection.reconnect();
+    // Who comes new, perhaps after signing in, is refused by the gateway alone.
+    if (reconnect || (isNew && last[0] === "DISCONNECTED")) connection.reconnect();
     gather();
   };
 

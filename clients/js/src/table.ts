@@ -30,7 +30,7 @@ export function createTable<T extends Row>(
   const subscribers = new Set<() => void>();
   let rows = new Map<string | undefined, T>();
   let loading = !initial;
-  /** Whether all rows are to be got anew, and what has come since that was asked for. */
+  /** Whether all rows are to be got anew, and what has come since they were asked for. */
   let needed = true;
   let kept: RealtimeEvent<T>[] = [];
   let failure: RealtimeError | null = null;
@@ -45,6 +45,7 @@ export function createTable<T extends Row>(
     const values = columns.map((column) => row?.[column]);
     return values.includes(undefined) ? undefined : JSON.stringify(values);
   };
+  const keyless = (): RealtimeError => fault("malformed", `a row of ${stream} without ${columns}, its key`);
   const inOrder = (a: T, b: T): number => {
     const column = columns.find((column) => a[column] !== b[column]);
     return column === undefined ? 0 : (a[column] as number) < (b[column] as number) ? -1 : 1;
@@ -52,6 +53,7 @@ export function createTable<T extends Row>(
   const sorted = (): readonly T[] => [...rows.values()].sort(compare ?? inOrder);
   const set = (all: readonly T[]): void => {
     rows = new Map(all.map((row) => [keyOf(row), row]));
+    if (rows.delete(undefined)) gateway.report(keyless());
   };
 
   set(initial ?? []);
@@ -72,13 +74,14 @@ export function createTable<T extends Row>(
     const after = keyOf(record);
     if (before !== after) rows.delete(before);
     if (record && after) rows.set(after, truncated ? { ...rows.get(after), ...record } : record);
-    if (!before && !after) throw new Error(`a row of ${stream} without ${columns.join()}, its key`);
+    if (!before && !after) throw keyless();
   };
 
   const abort = (): void => {
     fetching?.();
     fetching = undefined;
     clearTimeout(retry);
+    kept = [];
   };
 
   const handled: Handled = {
@@ -95,7 +98,7 @@ export function createTable<T extends Row>(
       tell(sorted());
     },
     failed(error, retryMs) {
-      fetching = undefined;
+      abort();
       failure = error;
       gateway.report(error);
       if (passes(error)) retry = setTimeout(refresh, pauseMs(tries++, retryMs, gateway.backoff));
@@ -107,8 +110,6 @@ export function createTable<T extends Row>(
   const refresh = (): void => {
     abort();
     needed = true;
-    // What begins now knows what came before.
-    kept = [];
     fetching = fetchSnapshot ? fetchBy(fetchSnapshot, handled) : fetchRows(gateway, stream, filter, handled);
   };
 
@@ -119,7 +120,7 @@ export function createTable<T extends Row>(
       filter,
       onEvent(event) {
         onChange?.(event);
-        if (needed) kept.push(event);
+        if (fetching) kept.push(event);
         if (loading) return;
         apply(event);
         tell(sorted());
@@ -127,7 +128,11 @@ export function createTable<T extends Row>(
       onReset: refresh,
       onReady: () => needed && !fetching && refresh(),
     });
-    const stopStatus = client.onStatus(() => tell());
+    const stopStatus = client.onStatus((status) => {
+      // What was refused, or closed, asks for nothing.
+      if (status === "DISCONNECTED") abort();
+      tell();
+    });
     stop = () => {
       stopListening();
       stopStatus();

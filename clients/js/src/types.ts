@@ -15,9 +15,9 @@ export interface RealtimeError extends Error {
     | "forbidden" // 403, or `closed` because a right is gone
     | "bad-request" // another 4xx: the request itself is wrong, and coming back is useless
     | "unavailable" // network, 429, 5xx: it comes back by itself
-    | "malformed" // an event that is none; it was skipped
+    | "malformed" // an event that is none, or a row without its key; it was skipped
     | "listener"; // an application's own callback has thrown
-  /** The response's status, where there was one. */
+  /** The response's status, where there was one; 401 also where `getToken` had no token. */
   readonly status?: number;
 }
 
@@ -34,9 +34,12 @@ export interface Change<T = Row> {
   readonly record: T | null;
   readonly old_record: Partial<T> | null;
   readonly columns: readonly { readonly name: string; readonly type: string }[];
-  /** On a DELETE: the row is still there, but no longer the listener's, or no longer passes the filter. It has the key only. */
+  /**
+   * On a DELETE: the row is still there, but no longer the listener's, or no longer passes the filter. What the gateway says has the key only;
+   * where the client has judged, `old_record` is the whole row as it was.
+   */
   readonly left?: boolean;
-  /** The row was too large: what is there in its place is its key. */
+  /** The row was too large: what is there in its place is its key. A table's row keeps the columns that it had, which may be old by now, or has the key alone. */
   readonly truncated?: boolean;
 }
 
@@ -100,7 +103,10 @@ export interface BackoffOptions {
 export interface ClientOptions {
   /** The gateway, without a path of ours: `https://rowcast.example`, or `/rowcast` behind the page's own server. */
   readonly url: string;
-  /** Returns a token for `Authorization: Bearer`. `renew` is true where the last one was refused or ends soon. Without it cookies are sent. */
+  /**
+   * Returns a token for `Authorization: Bearer`. `renew` is true where the last one was refused, was none, or ends soon; null a second time is
+   * `unauthorized`, and nothing is asked for. Without this function cookies are sent.
+   */
   readonly getToken?: (why: { renew: boolean }) => string | null | Promise<string | null>;
   /** `fetch` where there is a token, `eventsource` with cookies alone, or one of your own, as the mock is. */
   readonly transport?: "fetch" | "eventsource" | Transport;
@@ -108,10 +114,16 @@ export interface ClientOptions {
   readonly events?: Readonly<Record<string, readonly string[]>>;
   /** One connection for all tabs of this origin; a text tells apart those of different users. */
   readonly tabs?: boolean | string;
-  /** Under which name the last id outlives the page, in `localStorage`; nothing is kept without one. */
+  /**
+   * Under which name the last id outlives the page, in `localStorage`; nothing is kept without one. Each set of streams has a name of its own,
+   * and each tab, unless they share the connection.
+   */
   readonly resume?: string;
   readonly backoff?: Partial<BackoffOptions>;
-  /** After so long without a byte the connection is taken for dead; three heartbeats where nothing is said. */
+  /**
+   * After so long without a byte the connection is taken for dead; three heartbeats where nothing is said. EventSource sees events alone, of
+   * which checkpoints come every two minutes: there it is five minutes.
+   */
   readonly heartbeatTimeoutMs?: number;
   /** Lets go of the connection while the page cannot be seen. */
   readonly pauseWhenHidden?: boolean;
@@ -133,7 +145,7 @@ export interface ListenOptions<T = Row> {
 
 export interface TableOptions<T = Row> {
   readonly filter?: string;
-  /** The column, or columns, that tell rows apart; `id` where nothing is said. */
+  /** The column, or columns, that tell rows apart; `id` where nothing is said. Rows that lack one are reported, and not shown. */
   readonly key?: keyof T & string | readonly (keyof T & string)[];
   /** Orders the rows; by key where nothing is said. */
   readonly compare?: (a: T, b: T) => number;
@@ -179,7 +191,7 @@ export interface RealtimeClient {
   table<T = Row>(stream: string, options?: TableOptions<T>): TableStore<T>;
   /** For those who come from supabase-js. */
   channel(name: string): RealtimeChannel;
-  /** Comes back at once, also from `DISCONNECTED`. */
+  /** Comes back at once, also from `DISCONNECTED`, and with another token. Tables that are asked for from then on begin without rows. */
   reconnect(): void;
   /** Ends everything; nothing comes after it until `reconnect`. */
   close(): void;

@@ -1,5 +1,9 @@
 /** Notices that nothing comes any more. */
 
+export const SILENT_MS = 30_000;
+/** Where heartbeats cannot be seen; checkpoints come every two minutes. */
+export const UNSEEN_MS = 300_000;
+
 export interface Watchdog {
   /** Something has come; from now on it may be silent for so long. 0 is for ever. */
   alive(limitMs?: number): void;

@@ -57,7 +57,7 @@ it("says how it is", async () => {
   gateway.main.refuse(503);
   await pass(1000);
   gateway.main.ready().cut();
-  await pass(1000);
+  await pass(2000);
   gateway.main.ready();
   client.close();
   channel.unsubscribe();
@@ -65,6 +65,34 @@ it("says how it is", async () => {
   channel.unsubscribe();
   await pass();
   expect(said).toEqual(["TIMED_OUT", "SUBSCRIBED", "CHANNEL_ERROR", "SUBSCRIBED", "CLOSED", "CLOSED"]);
+});
+
+it("says SUBSCRIBED once, also where the connection is opened anew for other streams", async () => {
+  const { client, gateway } = setup();
+  const said: string[] = [];
+  const channel = client.channel("bookings").on("postgres_changes", { event: "*" }, () => undefined);
+  channel.on("postgres_changes", { event: "INSERT" }, () => undefined).subscribe((status) => said.push(status));
+  await loaded();
+  gateway.main.ready();
+  client.listen("services", { onEvent: () => undefined });
+  await pass();
+  gateway.main.ready();
+  expect(gateway.main.streams).toEqual(["bookings", "services"]);
+  expect(said).toEqual(["SUBSCRIBED"]);
+});
+
+it("says CHANNEL_ERROR to who subscribes on a client that was refused already", async () => {
+  const { client, gateway } = setup({ getToken: undefined as never });
+  client.listen("bookings", { onEvent: () => undefined });
+  await pass();
+  gateway.main.refuse(401);
+  const said: unknown[] = [];
+  const channel = client.channel("services").on("postgres_changes", { event: "*" }, () => undefined);
+  channel.subscribe((status, error) => said.push([status, error]));
+  await loaded();
+  expect(said).toEqual([["CHANNEL_ERROR", client.error]]);
+  expect(client.error).toMatchObject({ code: "unauthorized" });
+  channel.unsubscribe();
 });
 
 it("listens no longer after unsubscribe, even where it had not begun yet", async () => {

@@ -62,12 +62,16 @@ describe("events", () => {
     expect([bookings.resets, services.resets]).toEqual([["gap"], ["truncated", "gap"]]);
   });
 
-  it("goes on from where ready says after a reset", async () => {
+  it("goes on from where reset says, and from no other place before it has come", async () => {
     const { client, gateway, main } = await connected();
     main.send("bookings", row(1), "mock-9");
     main.cut();
     await pass(1000);
-    gateway.main.ready({ status: "reset", id: "again-2" });
+    gateway.main.ready({ status: "reset", id: "again-2" }).cut();
+    expect(client.lastEventId).toBe("mock-9");
+    await pass(2000);
+    expect(gateway.main.lastEventId).toBe("mock-9");
+    gateway.main.ready({ status: "reset", id: "again-2" }).reset("gap", "again-2");
     expect(client.lastEventId).toBe("again-2");
   });
 

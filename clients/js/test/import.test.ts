@@ -46,8 +46,13 @@ it("tries again where a part cannot be loaded", async () => {
   client.listen("bookings", { filter: "a=eq.1", onEvent: () => undefined });
   client.listen("bookings", { filter: "a=eq.2", onEvent: () => undefined });
   await vi.waitFor(() => expect(errors).toEqual(["a part was not loaded"]));
+  const pauses = vi.spyOn(globalThis, "setTimeout");
+  const longest = (): number => Math.max(...pauses.mock.calls.map(([, ms]) => ms ?? 0));
+  await vi.waitFor(() => expect(errors).toHaveLength(3), 10_000);
+  // Half of the third pause, at least.
+  expect(longest()).toBeGreaterThanOrEqual(2000);
   fails = false;
   vi.doUnmock("../src/judge.js");
-  await vi.waitFor(() => expect(gateway.active).toHaveLength(1), 5000);
+  await vi.waitFor(() => expect(gateway.active).toHaveLength(1), 10_000);
   client.close();
 });

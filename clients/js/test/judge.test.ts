@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 
 import { conditions } from "../src/condition.js";
 import { judge } from "../src/judge.js";
@@ -80,6 +80,9 @@ describe("one condition", () => {
     // times
     ["d=eq.2026-05-04", "2026-05-04", true],
     ["d=lt.2026-05-04", "2026-05-03", true],
+    ["d=eq.20260504", "2026-05-04", true],
+    ["d=lt.20260504", "2026-05-04", false],
+    ["t=gte.20260504T130000", "2026-05-04T13:00:00+00:00", false],
     ["d=lt.infinity", "2026-05-03", true],
     ["d=gt.-infinity", "2026-05-03", true],
     ["t=eq.2026-05-04T13:00:00Z", "2026-05-04T13:00:00+00:00", true],
@@ -121,6 +124,22 @@ describe("one condition", () => {
   it("throws for an operator that is none", () => {
     expect(() => judge("s=looks.odd")).toThrow("operator");
     expect(() => judge("s=pending")).toThrow("operator");
+  });
+});
+
+describe("a time that is none", () => {
+  it.each(["d=gt.tomorrow", "d=not.gt.tomorrow", "t=lt.tomorrow", "d=in.(tomorrow,2026-05-04)"])("lets nothing pass in %s, and is reported once", (filter) => {
+    const report = vi.fn();
+    const seen = judge(filter, report);
+    for (const day of ["2026-05-04", "2026-05-05"]) expect(seen(change("INSERT", { d: day, t: day }))).toBeNull();
+    expect(report).toHaveBeenCalledTimes(1);
+    expect(report.mock.calls[0]?.[0]).toMatchObject({ code: "bad-request", message: expect.stringContaining("tomorrow") });
+  });
+
+  it("is nobody's matter where it is the row's", () => {
+    const report = vi.fn();
+    expect(judge("t=gt.2026-05-04", report)(change("INSERT", { t: "0044-03-15 BC" }))).toBeNull();
+    expect(report).not.toHaveBeenCalled();
   });
 });
 

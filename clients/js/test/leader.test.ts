@@ -170,6 +170,65 @@ it("a tab that is hidden leaves its place to others, and comes back", async () =
   expect(two.client.status).toBe("CONNECTED");
 });
 
+it("a leader that was refused tries again when a tab comes, and not for one that it knows", async () => {
+  await tab();
+  const two = await tab();
+  gateway.main.refuse(401);
+  await pass(50);
+  gateway.main.refuse(401);
+  await pass(50);
+  expect(two.client.error).toMatchObject({ code: "unauthorized" });
+  listen(two.client, "services");
+  await pass(50);
+  expect(gateway.active).toEqual([]);
+  const three = await tab();
+  expect(gateway.active).toHaveLength(1);
+  gateway.main.ready();
+  await pass();
+  expect([two.client.status, three.client.status]).toEqual(["CONNECTED", "CONNECTED"]);
+});
+
+it.each([
+  ["a lock is refused", () => vi.stubGlobal("navigator", { locks: { request: () => Promise.reject(new DOMException("no", "SecurityError")) } })],
+  [
+    "asking for a lock throws",
+    () =>
+      vi.stubGlobal("navigator", {
+        locks: {
+          request() {
+            throw new DOMException("no", "SecurityError");
+          },
+        },
+      }),
+  ],
+  [
+    "a channel cannot be made",
+    () =>
+      vi.stubGlobal(
+        "BroadcastChannel",
+        class {
+          constructor() {
+            throw new DOMException("no", "SecurityError");
+          }
+        },
+      ),
+  ],
+])("a client has a connection of its own where %s, and says so", async (_what, refuse) => {
+  refuse();
+  const { client, errors, told } = await tab();
+  gateway.main.ready();
+  expect(client.status).toBe("CONNECTED");
+  gateway.insert("bookings", { id: 1 });
+  expect(ids(told.events)).toEqual(["mock-1"]);
+  expect(errors).toMatchObject([{ code: "unavailable", message: "tabs do not share a connection" }]);
+  gateway.main.cut();
+  client.reconnect();
+  await pass();
+  expect(gateway.active).toHaveLength(1);
+  client.close();
+  expect(gateway.active).toEqual([]);
+});
+
 it("a client without locks has a connection of its own", async () => {
   vi.stubGlobal("navigator", {});
   await tab();

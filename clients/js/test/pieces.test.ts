@@ -4,9 +4,9 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { pauseMs } from "../src/backoff.js";
 import { isCovered, isId, placed } from "../src/id.js";
 import { createParser } from "../src/parser.js";
-import { keptId } from "../src/resume.js";
+import { createKept } from "../src/resume.js";
 import { pathOf, united } from "../src/signal.js";
-import { setup, listen, pass } from "./support.js";
+import { setup, listen, loaded, pass } from "./support.js";
 
 /** The same numbers for the same seed. */
 function chance(seed: number): () => number {
@@ -111,7 +111,7 @@ describe("the id that outlives the page", () => {
     const kept = storage({ "rowcast:user-1": "mock-4" });
     const { client, gateway } = setup({ resume: "user-1" });
     const told = listen(client);
-    await pass();
+    await loaded();
     expect(gateway.main.lastEventId).toBe("mock-4");
     gateway.position = 5;
     gateway.main.ready();
@@ -139,7 +139,7 @@ describe("the id that outlives the page", () => {
 
   it.each([["nonsense"], ["none-0"], ["<script>"], [""]])("is ignored where it is %j", (id) => {
     storage({ "rowcast:user-1": id });
-    expect(keptId("user-1")).toBeNull();
+    expect(createKept("user-1")()).toBeNull();
   });
 
   it("is survived where storage is forbidden or full", async () => {
@@ -154,7 +154,7 @@ describe("the id that outlives the page", () => {
     });
     const { client, gateway, errors } = setup({ resume: "user-1" });
     const told = listen(client);
-    await pass();
+    await loaded();
     expect(gateway.main.lastEventId).toBeNull();
     gateway.main.ready();
     gateway.insert("bookings", { id: 1 });

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 
 import type { Row } from "../src/types.js";
 import { pass, setup } from "./support.js";
@@ -204,6 +204,89 @@ describe("a store", () => {
     expect(errors).toMatchObject([{ code: "listener" }]);
   });
 
+  it("says once for each snapshot that rows lack their key, and does not show the last of them for all", async () => {
+    const { store, errors, main, gateway } = await filled([{ uuid: "a" }, { uuid: "b" }, { id: 1 }]);
+    expect(keys(store)).toEqual([1]);
+    expect(errors).toMatchObject([{ code: "malformed", message: "a row of bookings without id, its key" }]);
+    main.reset();
+    await pass();
+    gateway.snapshotOf("bookings").rows([{ uuid: "a" }, { uuid: "b" }]);
+    expect(errors).toHaveLength(2);
+  });
+
+  it("asks for nothing any more once the client is closed, and again when it is back", async () => {
+    const { client, gateway, store } = await asking();
+    gateway.snapshotOf("bookings").refuse(503);
+    client.close();
+    await pass(100_000);
+    expect(gateway.active).toEqual([]);
+    expect(gateway.requests).toHaveLength(2);
+    client.reconnect();
+    await pass();
+    gateway.main.ready();
+    await pass();
+    gateway.snapshotOf("bookings").rows([{ id: 1 }]);
+    expect(keys(store)).toEqual([1]);
+  });
+
+  it("closes its request with the client", async () => {
+    const { client, gateway } = await asking();
+    client.close();
+    expect(gateway.active).toEqual([]);
+  });
+
+  it.each([
+    [400, 0],
+    [503, 1],
+  ])("keeps no event that comes after a %i, and none twice", async (status, more) => {
+    const { gateway, store } = await asking({ initial: [] });
+    const events = countKept();
+    gateway.insert("bookings", { id: 1 });
+    expect(events()).toBe(1);
+    gateway.snapshotOf("bookings").refuse(status);
+    gateway.insert("bookings", { id: 2 });
+    expect(events()).toBe(1);
+    await pass(1000);
+    expect(gateway.active).toHaveLength(1 + more);
+    expect(keys(store)).toEqual([1, 2]);
+    if (!more) return;
+    gateway.insert("bookings", { id: 3 });
+    expect(events()).toBe(2);
+    gateway.snapshotOf("bookings").rows([{ id: 1 }, { id: 2 }, { id: 3 }]);
+    gateway.insert("bookings", { id: 4 });
+    expect(events()).toBe(2);
+    expect(keys(store)).toEqual([1, 2, 3, 4]);
+  });
+
+  it("of the former user is not found again by the former user, who is back within a second", async () => {
+    let user = "A";
+    const { client, gateway } = setup({ getToken: () => user });
+    const enter = async (next: string) => {
+      user = next;
+      client.reconnect();
+      const store = client.table("bookings", { scope: next });
+      const stop = store.subscribe(() => undefined);
+      await pass();
+      gateway.main.ready();
+      await pass();
+      return { store, stop };
+    };
+    const a = await enter("A");
+    gateway.snapshotOf("bookings").rows([{ id: "of A" }]);
+    a.stop();
+    const b = await enter("B");
+    gateway.snapshotOf("bookings").rows([]);
+    gateway.insert("bookings", { id: "of B" });
+    b.stop();
+    const again = await enter("A");
+    expect(again.store.state.rows).toEqual([]);
+    gateway.snapshotOf("bookings").rows([{ id: "of A" }]);
+    // The former stores let go meanwhile, and take nothing of the present one's with them.
+    await pass(1001);
+    expect(client.table("bookings", { scope: "A" })).toBe(again.store);
+    expect(keys(again.store)).toEqual(["of A"]);
+  });
+
   it("takes its rows from where it is told, and applies all that came meanwhile", async () => {
     let give: (rows: Row[]) => void = () => undefined;
     const { gateway, store } = await asking({ fetchSnapshot: () => new Promise((resolve) => (give = resolve)) });
@@ -237,3 +320,17 @@ describe("a store", () => {
 });
 
 const BLANK = { version: 1, schema: "public", table: "bookings", commit_timestamp: "", old_record: null, columns: [] };
+
+/** Counts the events that are put into any list from now on. */
+function countKept(): () => number {
+  const { push } = Array.prototype;
+  let kept = 0;
+  Array.prototype.push = function (...all: unknown[]) {
+    if ((all[0] as Row | undefined)?.["change"]) kept += 1;
+    return push.apply(this, all);
+  };
+  onTestFinished(() => {
+    Array.prototype.push = push;
+  });
+  return () => kept;
+}

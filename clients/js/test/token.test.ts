@@ -75,6 +75,24 @@ describe("tokens that end", () => {
     expect(client.error).toMatchObject({ code: "unauthorized" });
   });
 
+  it.each([null, ""])("asks for nothing with %j instead of a token, and never with cookies", async (none) => {
+    const getToken = vi.fn(() => none);
+    const { client, gateway, errors } = setup({ getToken });
+    listen(client);
+    await pass(100_000);
+    expect(getToken.mock.calls).toEqual([[{ renew: false }], [{ renew: true }]]);
+    expect(gateway.requests).toEqual([]);
+    expect(client.status).toBe("DISCONNECTED");
+    expect(errors).toMatchObject([{ code: "unauthorized", message: "no token" }]);
+  });
+
+  it("goes on with a renewed one where the first was none", async () => {
+    const { client, gateway } = setup({ getToken: ({ renew }) => (renew ? "new" : null) });
+    listen(client);
+    await pass();
+    expect(gateway.main.token).toBe("new");
+  });
+
   it("does not take the former user's token that is still on its way", async () => {
     const give: ((token: string) => void)[] = [];
     const { client, gateway } = setup({ getToken: () => new Promise<string>((resolve) => give.push(resolve)) });
@@ -123,13 +141,40 @@ describe("silence", () => {
     expect(client.error).toMatchObject({ code: "unavailable" });
   });
 
-  it("has no watchdog where heartbeats cannot be seen", async () => {
+  it("waits for five minutes where heartbeats cannot be seen, for checkpoints come", async () => {
     const { client, gateway } = setup();
     Object.defineProperty(gateway, "seesHeartbeats", { value: false });
     listen(client);
     await pass();
-    gateway.main.ready();
-    await pass(1_000_000);
+    const main = gateway.main.ready();
+    await pass(200_000);
+    main.checkpoint();
+    await pass(299_000);
     expect(client.status).toBe("CONNECTED");
+    await pass(1000);
+    expect(client.status).toBe("RECONNECTING");
+  });
+
+  it("waits as long as it is told there too", async () => {
+    const { client, gateway } = setup({ heartbeatTimeoutMs: 150_000 });
+    Object.defineProperty(gateway, "seesHeartbeats", { value: false });
+    listen(client);
+    await pass();
+    gateway.main.ready();
+    await pass(150_000);
+    expect(client.status).toBe("RECONNECTING");
+  });
+
+  it("of getToken ends an attempt, and the next one asks again", async () => {
+    const getToken = vi
+      .fn<() => Promise<string>>()
+      .mockImplementationOnce(() => new Promise(() => undefined))
+      .mockResolvedValue("later");
+    const { client, gateway } = setup({ getToken });
+    listen(client);
+    await pass(30_000);
+    expect(client.error).toMatchObject({ code: "unavailable", message: "silence" });
+    await pass(1000);
+    expect(gateway.main.token).toBe("later");
   });
 });

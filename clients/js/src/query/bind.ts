@@ -68,7 +68,7 @@ function bind(queryClient: QueryClient, client: RealtimeClient, stream: string, 
   function change(change: Change): void {
     for (const query of queries()) {
       if (isFetching(query)) held.set(query.queryHash, [...(held.get(query.queryHash) ?? []), change]);
-      if (query.state.data !== undefined && !query.state.isInvalidated) write(query, [change]);
+      if (isShown(query)) write(query, [change]);
     }
   }
 
@@ -90,11 +90,13 @@ function bind(queryClient: QueryClient, client: RealtimeClient, stream: string, 
   function fetched({ type, query, action }: CacheEvent): void {
     const { queryHash } = query;
     const done = type === "updated" && action?.type === "success" && action.manual !== true;
-    if (!done && type !== "removed" && action?.type !== "error") return;
+    // What was cancelled has the data again that it had before.
+    const cancelled = action?.type === "setState" && !isFetching(query);
+    if (!done && !cancelled && type !== "removed" && action?.type !== "error") return;
     const changes = held.get(queryHash);
     const again = late.delete(queryHash);
     held.delete(queryHash);
-    if (done && changes !== undefined) write(query, changes);
+    if (changes !== undefined && (done || (cancelled && isShown(query)))) write(query, changes);
     if (done && again) void queryClient.invalidateQueries({ queryKey: query.queryKey, exact: true });
   }
 
@@ -119,6 +121,11 @@ function bind(queryClient: QueryClient, client: RealtimeClient, stream: string, 
 /** One that is paused, because the browser is offline, goes on later. */
 function isFetching(query: Query): boolean {
   return query.state.fetchStatus !== "idle";
+}
+
+/** Whether it has data that is not to be fetched again. */
+function isShown({ state }: Query): boolean {
+  return state.data !== undefined && !state.isInvalidated;
 }
 
 function isFirst(query: Query): boolean {

@@ -229,6 +229,31 @@ describe("what comes while a query is fetched", () => {
     expect(ids(queryClient.getQueryData(LIST) ?? [])).toEqual([3]);
   });
 
+  it("stays where the fetch is cancelled, and is not applied again to what a later one brings", async () => {
+    const { gateway, queryClient } = await bound(LIST);
+    const { answers, fetch } = pending();
+    queryClient.setQueryData(LIST, [booking(1)]);
+    observe(queryClient, LIST, fetch);
+    void queryClient.refetchQueries({ queryKey: LIST });
+    gateway.insert("bookings", booking(2));
+    await queryClient.cancelQueries({ queryKey: LIST });
+    expect(ids(queryClient.getQueryData(LIST) ?? [])).toEqual([1, 2]);
+    gateway.remove("bookings", booking(2));
+    void queryClient.refetchQueries({ queryKey: LIST });
+    answers.at(-1)?.resolve([booking(1)]);
+    await settle();
+    expect(ids(queryClient.getQueryData(LIST) ?? [])).toEqual([1]);
+  });
+
+  it("is nothing where a first fetch is cancelled", async () => {
+    const { gateway, queryClient } = await bound({ key: LIST, apply: () => "made of nothing" });
+    const { fetch } = pending();
+    observe(queryClient, LIST, fetch);
+    gateway.insert("bookings", booking(2));
+    await queryClient.cancelQueries({ queryKey: LIST });
+    expect(queryClient.getQueryData(LIST)).toBeUndefined();
+  });
+
   it("does not make look fresh what waits to be fetched again", async () => {
     const { gateway, queryClient } = await bound(LIST);
     queryClient.setQueryData(LIST, [booking(1)]);
