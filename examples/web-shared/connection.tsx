@@ -34,10 +34,36 @@ function explained(status: Status, { until, renewals }: Access): string {
   return `; access until ${clock(until)}${renewed}`;
 }
 
-/** Says why it is not live, that what one sees may be old, and offers to come back. Short interruptions are the badge's to tell. */
-export function ConnectionNotice({ signIn }: { signIn?: string }) {
+/**
+ * Says why it is not live, that what one sees may be old, and offers to come back; and that somebody else is there by now, whose rows do not
+ * come here. Short interruptions are the badge's to tell.
+ */
+export function ConnectionNotice({ tokens, signIn }: { tokens: TokenSource; signIn?: string }) {
   const { status, error, since, late, reconnect } = useLive();
+  const { stranger } = useSyncExternalStore(tokens.subscribe, tokens.read);
   const off = status === "DISCONNECTED";
+  const unauthorized = off && error?.code === "unauthorized";
+  // Which tab has asked for a token the others do not know, nor what it was told.
+  useEffect(() => {
+    if (unauthorized) void tokens.look();
+  }, [tokens, unauthorized]);
+
+  const reload = (
+    <button type="button" onClick={() => location.reload()}>
+      Reload
+    </button>
+  );
+  if (stranger) {
+    return (
+      <div className="notice" data-tone="bad" role="alert">
+        <p>
+          <strong>{signIn === undefined ? "You are another visitor by now" : "You are signed in as somebody else in another tab"}</strong>: reload.
+          What you see here is not theirs, and may be old.
+        </p>
+        <span className="actions">{reload}</span>
+      </div>
+    );
+  }
   if (!off && !late) return null;
   return (
     <div className="notice" data-tone={off ? "bad" : "wait"} role="alert">
@@ -46,7 +72,7 @@ export function ConnectionNotice({ signIn }: { signIn?: string }) {
         {error === null ? "." : `: ${reason(error)}.`} {off ? `What you see may be as old as ${clock(since)}.` : "This page tries again by itself."}
       </p>
       <span className="actions">
-        {error?.code === "unauthorized" && signIn !== undefined && <a href={signIn}>Sign in again</a>}
+        {unauthorized && (signIn === undefined ? reload : <a href={signIn}>Sign in again</a>)}
         <button type="button" onClick={reconnect}>
           {off ? "Reconnect" : "Try now"}
         </button>

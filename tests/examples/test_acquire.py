@@ -32,7 +32,7 @@ async def test_site(acquire: Servers, catalog: Catalog, tmp_path: Path) -> None:
         who = (await visitor.get("/api/visitor")).json()
         assert who["rowcast"] == "http://127.0.0.1:8000"
         assert {"city": "Austin", "state": "TX"} in who["places"]
-        assert (await visitor.get("/api/visitor")).json()["id"] == who["id"]
+        assert (await visitor.get("/api/visitor")).json()["id"] == who["id"] == (await visitor.post("/api/token")).json()["id"]
         await visitor.post("/api/searches", json={"city": "Austin", "max_price": 13_000_000})
         await visitor.post("/api/searches", json={"state": "OR", "min_units": 10})
         saved, forgotten = (await visitor.get("/api/searches")).json()
@@ -76,13 +76,18 @@ async def test_refused(acquire: Servers, tmp_path: Path) -> None:
     ):
         refused = await visitor.post("/api/listings", json=OAK_VIEW | {"price": -1})
         assert (refused.status_code, refused.text.partition(":")[0]) == (400, "price")
+        for name in ("name", "city"):
+            refused = await visitor.post("/api/listings", json=OAK_VIEW | {name: "Oak\0View"})
+            assert (refused.status_code, refused.text.partition(":")[0]) == (400, name)
         assert (await visitor.post("/api/token")).status_code == 401
         connection = await acquire.connect()
         others = await connection.fetchval("select min(id) from saved_searches")
         await connection.close()
         await visitor.get("/api/visitor")
         assert (await visitor.post("/api/token")).json()["expires_in"] == 600
-        for number in (others, 10**30, "none"):
+        refused = await visitor.post("/api/searches", json={"city": "\0"})
+        assert (refused.status_code, refused.text.partition(":")[0]) == (400, "city")
+        for number in (others, 10**30, "none", "%00"):
             assert (await visitor.delete(f"/api/searches/{number}")).status_code == 404
 
 

@@ -145,6 +145,8 @@ async def test_site(homeser: Servers, catalog: Catalog, tmp_path: Path) -> None:
             assert (await browser.post("/accounts/login/", data=form)).status_code == 302
         loaded = (await ada.get("/api/bookings")).json()["bookings"]
         assert {row["customer_id"] for row in loaded} == {who["ada"]}
+        for answer in (await ada.get("/api/services"), await ada.post("/api/token", headers={"X-CSRFToken": ada.cookies["csrftoken"]})):
+            assert answer.json()["id"] == str(who["ada"])
         paid = (await ada.get("/api/payments")).json()["payments"]
         assert {row["booking_id"] for row in paid} == {row["id"] for row in loaded}
         assert {type(row["amount"]) for row in paid} == {float}

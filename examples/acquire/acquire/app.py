@@ -10,12 +10,12 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import asyncpg
 import jwt
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -31,10 +31,19 @@ _POLICY = (
 _COOKIE = "visitor"
 
 
+def _without_zero(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("no text has a zero character in Postgres")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_without_zero)]
+
+
 class Listing(BaseModel):
-    name: str = Field(min_length=1, max_length=100)
-    city: str = Field(min_length=1, max_length=60)
-    state: str = Field(min_length=2, max_length=2)
+    name: Text = Field(min_length=1, max_length=100)
+    city: Text = Field(min_length=1, max_length=60)
+    state: Text = Field(min_length=2, max_length=2)
     price: int = Field(ge=0, lt=2**62)
     units: int = Field(ge=0, lt=2**31)
 
@@ -45,8 +54,8 @@ class Change(BaseModel):
 
 
 class Search(BaseModel):
-    city: str | None = Field(None, max_length=60)
-    state: str | None = Field(None, max_length=2)
+    city: Text | None = Field(None, max_length=60)
+    state: Text | None = Field(None, max_length=2)
     min_price: int | None = Field(None, ge=0, lt=2**62)
     max_price: int | None = Field(None, ge=0, lt=2**62)
     min_units: int | None = Field(None, ge=0, lt=2**31)
@@ -112,10 +121,11 @@ async def save_search(request: Request) -> Response:
 
 
 async def forget_search(request: Request) -> Response:
+    number = request.path_params["number"]
+    if not number.isalnum():
+        return Response(status_code=404)
     return _found(
-        await request.app.state.pool.execute(
-            "delete from saved_searches where id::text = $1 and user_id = $2", request.path_params["number"], _visitor(request)
-        )
+        await request.app.state.pool.execute("delete from saved_searches where id::text = $1 and user_id = $2", number, _visitor(request))
     )
 
 
@@ -124,7 +134,7 @@ async def token(request: Request) -> Response:
     seconds = int(os.environ.get("TOKEN_SECONDS", "600"))
     claims = {"sub": str(_visitor(request)), "exp": int(time.time()) + seconds}
     signed = jwt.encode(claims, os.environ["ROWCAST_JWT_SECRET"], algorithm="HS256")
-    return JSONResponse({"token": signed, "expires_in": seconds}, headers={"Cache-Control": "no-store"})
+    return JSONResponse({"id": claims["sub"], "token": signed, "expires_in": seconds}, headers={"Cache-Control": "no-store"})
 
 
 def _rowcast() -> str:

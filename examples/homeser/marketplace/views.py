@@ -65,7 +65,7 @@ def me(request: HttpRequest) -> HttpResponse:
 @require_GET
 @signed_in
 def rows(request: HttpRequest, table: str) -> HttpResponse:
-    """Returns the rows that concern the user, as their stream has them."""
+    """Returns the rows that concern the user, as their stream has them, and who that is: somebody else may be signed in by now."""
     mine = booking.visible_to(request.user)
     match table:
         case "bookings":
@@ -80,7 +80,7 @@ def rows(request: HttpRequest, table: str) -> HttpResponse:
             found = User.objects.filter(Q(bookings__in=mine) | Q(served__in=mine)).distinct().values("id", "username")
         case _:
             return JsonResponse({"detail": f"there are no {table} here"}, status=404)
-    return JsonResponse({table: list(found)}, encoder=_Rows)
+    return JsonResponse({"id": str(request.user.pk), table: list(found)}, encoder=_Rows)
 
 
 @require_POST
@@ -99,10 +99,10 @@ def move(request: HttpRequest, number: int, status: str) -> HttpResponse:
 @require_POST
 @signed_in
 def token(request: HttpRequest) -> HttpResponse:
-    """Signs who the user is, for as long as it takes to ask for the next one."""
+    """Signs who the user is, for as long as it takes to ask for the next one; and says so, for a page takes none that is another's."""
     seconds = settings.TOKEN_SECONDS
     claims = {"sub": str(request.user.pk), "role": request.user.role, "exp": int(time.time()) + seconds}
     signed = jwt.encode(claims, settings.ROWCAST_JWT_SECRET, algorithm="HS256")
-    response = JsonResponse({"token": signed, "expires_in": seconds})
+    response = JsonResponse({"id": claims["sub"], "token": signed, "expires_in": seconds})
     response["Cache-Control"] = "no-store"
     return response

@@ -41,7 +41,7 @@ export function App({ visitor, tokens }: { visitor: Visitor; tokens: TokenSource
   return (
     <>
       <Header name="Acquire" icon="/static/acquire.svg" tokens={tokens} />
-      <ConnectionNotice />
+      <ConnectionNotice tokens={tokens} />
       <div className="columns">
         <main>
           <h1>Listings</h1>

@@ -31,6 +31,9 @@ const CONDITIONS: Readonly<Record<keyof Filter, string>> = {
   max_units: "units=lte.",
 };
 const NAMES = Object.keys(ANY) as (keyof Filter)[];
+const NUMBERS: ReadonlySet<keyof Filter> = new Set(["min_price", "max_price", "min_units", "max_units"]);
+/** As long as a city may be, without control characters. */
+const TEXT = /^\P{Cc}{0,60}$/u;
 
 /** Returns the filter as the stream understands it: it is a room, and what comes to pass it enters. */
 export function conditions(filter: Filter): string {
@@ -39,9 +42,19 @@ export function conditions(filter: Filter): string {
     .join("&");
 }
 
+/** Reads the filter from the page's address. Anybody may have written that: what no form would say is left out, for the gateway refuses it. */
 export function fromAddress(): Filter {
   const given = new URLSearchParams(location.search);
-  return Object.fromEntries(NAMES.map((name) => [name, given.get(name) ?? ""])) as unknown as Filter;
+  const read = (name: keyof Filter): string => {
+    const text = given.get(name) ?? "";
+    return (NUMBERS.has(name) ? isNumber(text) : TEXT.test(text)) ? text : "";
+  };
+  return Object.fromEntries(NAMES.map((name) => [name, read(name)])) as unknown as Filter;
+}
+
+/** Whether it is a number as the form has it, or nothing. */
+export function isNumber(text: string): boolean {
+  return /^\d{0,15}$/.test(text);
 }
 
 /** Writes the filter into the page's address, so that it can be kept and passed on. */

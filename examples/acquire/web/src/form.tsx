@@ -3,7 +3,7 @@
 import { useState } from "react";
 import type { ReactNode } from "react";
 
-import { ANY } from "./filter";
+import { ANY, isNumber } from "./filter";
 import type { Filter } from "./filter";
 import { STATUS } from "./words";
 
@@ -84,7 +84,7 @@ function Range({ className, label, step, least, most, onLeast, onMost }: RangePr
       placeholder={placeholder}
       aria-label={`${label} ${placeholder}`}
       value={value}
-      onChange={(event) => onChange(/^\d{0,15}$/.test(event.target.value) ? event.target.value : value)}
+      onChange={(event) => onChange(isNumber(event.target.value) ? event.target.value : value)}
     />
   );
   return (

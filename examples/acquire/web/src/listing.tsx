@@ -2,8 +2,8 @@
 
 import type { Property } from "rowcast/react";
 
-import { Badge } from "../../../web-shared/badge";
-import { money } from "../../../web-shared/format";
+import { Badge, stateOf } from "../../../web-shared/badge";
+import { MISSING, money } from "../../../web-shared/format";
 import { useSend } from "../../../web-shared/send";
 import type { Note } from "./notes";
 import { STATUS } from "./words";
@@ -17,7 +17,7 @@ interface Props {
 }
 
 export function ListingCard({ listing, note, novelty, flash }: Props) {
-  const { word, tone } = STATUS[listing.status];
+  const { word, tone } = stateOf(STATUS, listing.status);
   const gone = note?.kind === "gone" || note?.kind === "left";
   const name = `listing-${listing.id}`;
   return (
@@ -27,9 +27,9 @@ export function ListingCard({ listing, note, novelty, flash }: Props) {
           {gone ? <Badge tone="off">{note.kind === "left" ? "No longer matches" : "Removed"}</Badge> : <Badge tone={tone}>{word}</Badge>}
           {note?.kind === "new" && <Badge tone="go">{novelty}</Badge>}
         </p>
-        <h2 id={name}>{listing.name}</h2>
+        <h2 id={name}>{listing.name ?? MISSING}</h2>
         <p className="muted">
-          {listing.city}, {listing.state} · {listing.units} units
+          {listing.city ?? MISSING}, {listing.state ?? MISSING} · {listing.units ?? MISSING} units
         </p>
         <Price now={listing.price} was={note?.was ?? null} />
         {!gone && <Actions listing={listing} described={name} />}
@@ -39,8 +39,8 @@ export function ListingCard({ listing, note, novelty, flash }: Props) {
 }
 
 /** The price, and where it has changed in which direction, by how much, and from what. */
-function Price({ now, was }: { now: number; was: number | null }) {
-  if (was === null) return <p className="price">{money(now)}</p>;
+function Price({ now, was }: { now: number | undefined; was: number | null }) {
+  if (was === null || now === undefined) return <p className="price">{money(now)}</p>;
   const up = now > was;
   const share = was === 0 ? "" : `${Math.abs(((now - was) / was) * 100).toFixed(1)} %`;
   return (
@@ -56,22 +56,25 @@ function Price({ now, was }: { now: number; was: number | null }) {
 
 function Actions({ listing, described }: { listing: Property; described: string }) {
   const [send, busy] = useSend();
-  const { next } = STATUS[listing.status];
+  const { next } = stateOf(STATUS, listing.status);
+  const priceless = listing.price === undefined;
   const path = `/api/listings/${listing.id}`;
   const reprice = (factor: number) => send("PATCH", path, { price: Math.round(listing.price * factor) });
 
   return (
     <p className="actions">
-      <button type="button" disabled={busy} aria-describedby={described} aria-label="Lower the price by 2 %" onClick={() => void reprice(0.98)}>
+      <button type="button" disabled={busy || priceless} aria-describedby={described} aria-label="Lower the price by 2 %" onClick={() => void reprice(0.98)}>
         −2 %
       </button>
-      <button type="button" disabled={busy} aria-describedby={described} aria-label="Raise the price by 2 %" onClick={() => void reprice(1.02)}>
+      <button type="button" disabled={busy || priceless} aria-describedby={described} aria-label="Raise the price by 2 %" onClick={() => void reprice(1.02)}>
         +2 %
       </button>
-      <button type="button" disabled={busy} aria-describedby={described} onClick={() => void send("PATCH", path, { status: next })}>
-        <span className="unseen">Make it</span>
-        <span aria-hidden="true">→</span> {STATUS[next].word.toLowerCase()}
-      </button>
+      {next !== undefined && (
+        <button type="button" disabled={busy} aria-describedby={described} onClick={() => void send("PATCH", path, { status: next })}>
+          <span className="unseen">Make it</span>
+          <span aria-hidden="true">→</span> {STATUS[next].word.toLowerCase()}
+        </button>
+      )}
       <button type="button" disabled={busy} className="quiet remove" aria-label="Remove" aria-describedby={described} onClick={() => void send("DELETE", path)}>
         ×
       </button>

@@ -63,4 +63,4 @@ export function Listings({ filter, onEvent, onClear }: Props) {
   );
 }
 
-const byName = (a: Property, b: Property): number => a.name.localeCompare(b.name) || a.id.localeCompare(b.id);
+const byName = (a: Property, b: Property): number => (a.name ?? "").localeCompare(b.name ?? "") || a.id.localeCompare(b.id);

@@ -20,6 +20,6 @@ boot(load, ({ visitor, tokens, client }) => (
 
 async function load() {
   const visitor = await ask<Visitor>("GET", "/api/visitor");
-  const tokens = tokenSource();
+  const tokens = tokenSource(visitor.id);
   return { visitor, tokens, client: createRealtimeClient({ url: visitor.rowcast, getToken: tokens.getToken, tabs: visitor.id }) };
 }

@@ -39,7 +39,9 @@ export function useNotes(filter: string, find: (id: string) => Property | undefi
       clearTimeout(timers.current.get(id));
       timers.current.delete(id);
       if (record !== null) {
-        const cost = change.type === "UPDATE" && old?.price !== undefined && old.price !== record.price ? old.price : null;
+        // A row that was too large has no price, and the one that is shown stays.
+        const priced = change.type === "UPDATE" && old?.price !== undefined && record.price !== undefined;
+        const cost = priced && old.price !== record.price ? old.price : null;
         setNotes((now) => {
           const before = now.get(id);
           const isNew = change.type === "INSERT" || before?.kind === "new";

@@ -4,7 +4,7 @@ import type { RealtimeEvent } from "rowcast";
 import type { Property, PropertyAlert } from "rowcast/react";
 
 import type { Tone } from "../../../web-shared/badge";
-import { money } from "../../../web-shared/format";
+import { MISSING, money } from "../../../web-shared/format";
 import type { Search } from "./filter";
 
 type Status = Property["status"];
@@ -35,7 +35,7 @@ function between(least: number | null, most: number | null, write: (number: numb
 export function alerted({ kind, price, old_price, status, old_status }: PropertyAlert): string {
   if (kind === "created") return `is new at ${money(price)}`;
   const cost = old_price === null ? "" : `${money(old_price)} → ${money(price)}`;
-  return kind === "price" ? cost : `${old_status ?? ""} → ${status}${cost && `, ${cost}`}`;
+  return kind === "price" ? cost : `${old_status ?? ""} → ${status ?? MISSING}${cost && `, ${cost}`}`;
 }
 
 /** Says in one line what an event tells; `name` is what the listing is called where the event does not say it. */
@@ -44,10 +44,10 @@ export function told({ change }: RealtimeEvent<Property>, name: string | undefin
   const what = record?.name ?? old?.name ?? name ?? "A listing";
   if (type === "DELETE") return change.left === true ? `${what} no longer matches` : `${what} was removed`;
   if (record === null) return what;
-  if (type === "INSERT") return `${what}, ${record.city}, came at ${money(record.price)}`;
+  if (type === "INSERT") return `${what}, ${record.city ?? MISSING}, came at ${money(record.price)}`;
   const parts = [
-    old?.price !== undefined && old.price !== record.price && `${money(old.price)} → ${money(record.price)}`,
-    old?.status !== undefined && old.status !== record.status && `${old.status} → ${record.status}`,
+    old?.price !== undefined && record.price !== undefined && old.price !== record.price && `${money(old.price)} → ${money(record.price)}`,
+    old?.status !== undefined && record.status !== undefined && old.status !== record.status && `${old.status} → ${record.status}`,
   ].filter(Boolean);
   return `${what}: ${parts.length === 0 ? "changed" : parts.join(", ")}`;
 }

@@ -3,8 +3,10 @@
 import { useRealTimeBookings, useRealTimeNotifications, useRealTimePayments, useRealTimeServices } from "rowcast/react";
 import type { Booking, Notification, Payment, Service } from "rowcast/react";
 
+import type { TokenSource } from "../../../web-shared/access";
 import { Activity, useActivity } from "../../../web-shared/activity";
 import { useFlash } from "../../../web-shared/flash";
+import { MISSING } from "../../../web-shared/format";
 import { useSend } from "../../../web-shared/send";
 import { useToast } from "../../../web-shared/toast";
 import { BookingCard } from "./card";
@@ -23,7 +25,14 @@ export interface Initial {
   readonly notifications: readonly Notification[];
 }
 
-export function Bookings({ me, role, initial }: { me: Me; role: "customer" | "provider"; initial: Initial }) {
+interface Props {
+  readonly me: Me;
+  readonly role: "customer" | "provider";
+  readonly initial: Initial;
+  readonly tokens: TokenSource;
+}
+
+export function Bookings({ me, role, initial, tokens }: Props) {
   const toast = useToast();
   const [entries, add] = useActivity();
   const [flash, touch] = useFlash();
@@ -33,7 +42,7 @@ export function Bookings({ me, role, initial }: { me: Me; role: "customer" | "pr
     role,
     initial: initial.bookings,
     compare: byStart,
-    fetchSnapshot: () => rowsOf<Booking>("bookings"),
+    fetchSnapshot: () => rowsOf<Booking>(tokens, "bookings"),
     onChange: (event) => {
       add(event.id, told(event));
       if (event.change.record !== null) touch(event.change.record.id);
@@ -41,7 +50,7 @@ export function Bookings({ me, role, initial }: { me: Me; role: "customer" | "pr
   });
   const { payments } = useRealTimePayments(role === "customer" ? me.id : null, {
     initial: initial.payments,
-    fetchSnapshot: () => rowsOf<Payment>("payments"),
+    fetchSnapshot: () => rowsOf<Payment>(tokens, "payments"),
     onChange: (event) => {
       add(event.id, told(event));
       if (event.change.record !== null) touch(event.change.record.booking_id);
@@ -49,16 +58,19 @@ export function Bookings({ me, role, initial }: { me: Me; role: "customer" | "pr
   });
   const { services } = useRealTimeServices({
     initial: initial.services,
-    fetchSnapshot: () => rowsOf<Service>("services"),
+    fetchSnapshot: () => rowsOf<Service>(tokens, "services"),
     onChange: (event) => add(event.id, told(event)),
   });
   const { notifications } = useRealTimeNotifications(me.id, {
     initial: initial.notifications,
-    fetchSnapshot: () => rowsOf<Notification>("notifications"),
+    fetchSnapshot: () => rowsOf<Notification>(tokens, "notifications"),
     onNotification: ({ title, body }) => toast({ title, body }),
     onChange: (event) => add(event.id, told(event)),
   });
-  const nameOf = useNames(bookings.map((booking) => (role === "customer" ? booking.provider_id : booking.customer_id)));
+  const nameOf = useNames(
+    tokens,
+    bookings.map((booking) => (role === "customer" ? booking.provider_id : booking.customer_id)),
+  );
 
   async function move(booking: Booking, next: Booking["status"]): Promise<void> {
     const done = await send("POST", `/api/bookings/${booking.id}/${next}`);
@@ -70,8 +82,8 @@ export function Bookings({ me, role, initial }: { me: Me; role: "customer" | "pr
     <BookingCard
       key={booking.id}
       booking={booking}
-      service={services.find(({ id }) => id === booking.service_id)?.name ?? `Service ${booking.service_id}`}
-      other={role === "customer" ? `with ${nameOf(booking.provider_id) ?? "nobody yet"}` : `for ${nameOf(booking.customer_id)}`}
+      service={services.find(({ id }) => id === booking.service_id)?.name ?? `Service ${booking.service_id ?? MISSING}`}
+      other={role === "provider" ? `for ${nameOf(booking.customer_id)}` : `with ${booking.provider_id === null ? "nobody yet" : nameOf(booking.provider_id)}`}
       payment={payments.find(({ booking_id }) => booking_id === booking.id)}
       moves={me.moves[booking.status] ?? []}
       flash={flash(booking.id)}
@@ -109,4 +121,6 @@ export function Bookings({ me, role, initial }: { me: Me; role: "customer" | "pr
   );
 }
 
-const byStart = (a: Booking, b: Booking): number => Date.parse(a.start_time) - Date.parse(b.start_time) || a.id - b.id;
+/** When it begins; what does not say so comes last. */
+const start = ({ start_time }: Booking): number => Date.parse(start_time) || Infinity;
+const byStart = (a: Booking, b: Booking): number => start(a) - start(b) || a.id - b.id;

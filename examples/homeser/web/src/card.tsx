@@ -3,8 +3,8 @@
 import { useRef, useState } from "react";
 import type { Booking, Payment } from "rowcast/react";
 
-import { Badge } from "../../../web-shared/badge";
-import { day, hour, money, month } from "../../../web-shared/format";
+import { Badge, stateOf } from "../../../web-shared/badge";
+import { date, day, hour, money, month } from "../../../web-shared/format";
 import { BOOKING, PAYMENT } from "./words";
 
 interface Props {
@@ -20,7 +20,8 @@ interface Props {
 export function BookingCard({ booking, service, other, payment, moves, flash, onMove }: Props) {
   const card = useRef<HTMLElement>(null);
   const [busy, setBusy] = useState(false);
-  const { word, tone } = BOOKING[booking.status];
+  const { word, tone } = stateOf(BOOKING, booking.status);
+  const paid = payment && stateOf(PAYMENT, payment.status);
   const name = `booking-${booking.id}`;
 
   async function move(next: Booking["status"]): Promise<void> {
@@ -35,7 +36,7 @@ export function BookingCard({ booking, service, other, payment, moves, flash, on
     <li>
       <article ref={card} className={`card booking ${flash}`} aria-labelledby={name} data-booking={booking.id} data-status={booking.status} tabIndex={-1}>
         <p className="leaf" aria-hidden="true">
-          {month(booking.start_time)} <b>{new Date(booking.start_time).getDate()}</b>
+          {month(booking.start_time)} <b>{date(booking.start_time)}</b>
         </p>
         <div className="what">
           <h3 id={name}>{service}</h3>
@@ -47,13 +48,13 @@ export function BookingCard({ booking, service, other, payment, moves, flash, on
           <p className="muted">
             {other} · No. {booking.id}
           </p>
-          {booking.notes !== null && booking.notes !== "" && <p className="note">{booking.notes}</p>}
+          {booking.notes && <p className="note">{booking.notes}</p>}
         </div>
         <p className="badges">
           <Badge tone={tone}>{word}</Badge>
-          {payment !== undefined && (
-            <Badge tone={PAYMENT[payment.status].tone}>
-              {PAYMENT[payment.status].word} {money(payment.amount, payment.currency)}
+          {paid && (
+            <Badge tone={paid.tone}>
+              {paid.word} {money(payment.amount, payment.currency)}
             </Badge>
           )}
         </p>
@@ -68,7 +69,7 @@ export function BookingCard({ booking, service, other, payment, moves, flash, on
                 aria-describedby={name}
                 onClick={() => void move(next)}
               >
-                {BOOKING[next].step}
+                {stateOf(BOOKING, next).step ?? next}
               </button>
             ))}
           </p>

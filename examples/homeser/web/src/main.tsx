@@ -22,13 +22,14 @@ boot(load, ({ me, initial, tokens, client }) => (
 
 /** The rows are the site's own first, so that they are there also while nothing is live. */
 async function load() {
-  const [me, bookings, payments, services, notifications] = await Promise.all([
-    ask<Me>("GET", "/api/me"),
-    rowsOf<Booking>("bookings"),
-    rowsOf<Payment>("payments"),
-    rowsOf<Service>("services"),
-    rowsOf<Notification>("notifications"),
+  const me = await ask<Me>("GET", "/api/me");
+  const tokens = tokenSource(me.id);
+  const [bookings, payments, services, notifications] = await Promise.all([
+    rowsOf<Booking>(tokens, "bookings"),
+    rowsOf<Payment>(tokens, "payments"),
+    rowsOf<Service>(tokens, "services"),
+    rowsOf<Notification>(tokens, "notifications"),
   ]);
-  const tokens = tokenSource();
-  return { me, initial: { bookings, payments, services, notifications }, tokens, client: createRealtimeClient({ url: me.rowcast, getToken: tokens.getToken, tabs: me.id }) };
+  const client = createRealtimeClient({ url: me.rowcast, getToken: tokens.getToken, tabs: me.id });
+  return { me, initial: { bookings, payments, services, notifications }, tokens, client };
 }

@@ -4,6 +4,7 @@ import type { RealtimeEvent, Row } from "rowcast";
 import type { Booking, Payment } from "rowcast/react";
 
 import type { Tone } from "../../../web-shared/badge";
+import { MISSING } from "../../../web-shared/format";
 
 export interface Me {
   readonly id: string;
@@ -37,7 +38,7 @@ const NOUNS: Record<string, string> = { bookings: "Booking", payments: "Payment"
 export function told<T>({ change }: RealtimeEvent<T>): string {
   const { type, table, record, old_record: old } = change;
   const [row, before] = [(record ?? old ?? {}) as Row, (old ?? {}) as Row];
-  if (table === "notifications" && type === "INSERT") return `Notification: ${row["title"]}`;
+  if (table === "notifications" && type === "INSERT") return `Notification: ${row["title"] ?? MISSING}`;
   const what = table === "services" ? String(row["name"] ?? row["id"]) : `${NOUNS[table] ?? table} ${row["id"]}`;
   if (type === "INSERT") return `${what} is new`;
   if (type === "DELETE") return change.left === true ? `${what} is no longer yours` : `${what} was removed`;
