@@ -2,7 +2,7 @@
 
 import asyncio
 
-from aiohttp_sse_client import client  # type: ignore[import-untyped]
+from aiohttp_sse_client import client  # type: ignore[import-untyped]  # it ships no types
 
 from tests.clients.adapters.job import Job
 

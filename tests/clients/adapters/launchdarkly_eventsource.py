@@ -1,7 +1,7 @@
 """`launchdarkly-eventsource`, of Python."""
 
-from ld_eventsource import SSEClient  # type: ignore[import-untyped]
-from ld_eventsource.config import ConnectStrategy  # type: ignore[import-untyped]
+from ld_eventsource import SSEClient  # type: ignore[import-untyped]  # it ships no types
+from ld_eventsource.config import ConnectStrategy  # type: ignore[import-untyped]  # it ships no types
 
 from tests.clients.adapters.job import Job
 
