@@ -2,18 +2,25 @@
 
 PYTHON ?= python3
 PORT ?= 8000
+# Tests wait more than they compute: more of them at once than there are cores.
+JOBS ?= 3
 BIN := .venv/bin
 
-.PHONY: run test test-long check format bench setup clean
+.PHONY: run test test-long endure check format bench setup clean
 
 run: .venv/ready
 	@PORT=$(PORT) exec $(BIN)/rowcast run
 
 test: .venv/ready-for-js
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 test-long: .venv/ready-for-js
-	$(BIN)/python -m pytest --long $(ARGS)
+	$(BIN)/python -m pytest --long -n $(JOBS) --dist loadfile $(ARGS)
+
+endure: .venv/ready-for-bench
+	$(BIN)/python -m tests.endurance storm $(ARGS)
+	$(BIN)/python -m tests.endurance recovery --times 5
+	$(BIN)/python -m tests.endurance soak --plot soak.png
 
 check: .venv/ready
 	$(BIN)/ruff format --check .

@@ -6,11 +6,14 @@
 
 import asyncio
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, cast
 
 import orjson
+import structlog
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from auth.principal import Principal
 from auth.token import LEEWAY_SECONDS
@@ -18,6 +21,8 @@ from auth.token import LEEWAY_SECONDS
 _KEY = "rowcast:{0}:revocations"
 _MAX_NAME = 128
 _AT_ONCE = 1_000
+
+log = structlog.get_logger()
 
 
 class RevocationError(Exception):
@@ -57,13 +62,16 @@ class Revocation:
         return Revocation(token_id=name, until=until) if "jti" in asked else Revocation(subject=name, before=before, until=until)
 
     def encode(self) -> bytes:
-        return orjson.dumps((self.subject, self.token_id, self.before, self.until))
+        """Returns it as Redis has it: a copy, for what orjson returns holds on to 4 kB however short it is, and these are kept."""
+        return bytes(memoryview(orjson.dumps((self.subject, self.token_id, self.before, self.until))))
 
     @staticmethod
     def decode(data: bytes) -> "Revocation":
-        """Raises ValueError, or TypeError, for what is none."""
-        subject, token_id, before, until = orjson.loads(data)
-        return Revocation(str(subject), str(token_id), float(before), float(until))
+        """Raises ValueError for what is none."""
+        match orjson.loads(data):
+            case [str(subject), str(token_id), (int() | float()) as before, (int() | float()) as until]:
+                return Revocation(subject, token_id, float(before), float(until))
+        raise ValueError("not a revocation")
 
 
 class Revocations:
@@ -113,10 +121,8 @@ class Revocations:
             for name in [name for name, each in known.items() if each.until < now]:
                 del known[name]
         self._written = {data: until for data, until in self._written.items() if until >= now}
-        await self._redis.zremrangebyscore(_KEY, "-inf", now)
-        there = set(cast("list[bytes]", await self._redis.zrange(_KEY, 0, -1)))
-        if missing := self._written.keys() - there:
-            await self._redis.zadd(_KEY, {data: self._written[data] for data in missing})
+        there = set(cast("list[bytes]", await self._redis.zrangebyscore(_KEY, now, "+inf")))
+        await self._tell(self._written.keys() - there, now)
         new = there - self._written.keys()
         for number, data in enumerate(new):
             if number % _AT_ONCE == 0:
@@ -128,3 +134,12 @@ class Revocations:
                 # Somebody else writes here.
                 self._written[data] = now
         return bool(new)
+
+    async def _tell(self, missing: Collection[bytes], now: float) -> None:
+        """Writes down what Redis has not, and takes away what is over. A Redis that takes no writes can be learned from all the same."""
+        try:
+            await self._redis.zremrangebyscore(_KEY, "-inf", now)
+            if missing:
+                await self._redis.zadd(_KEY, {data: self._written[data] for data in missing})
+        except ResponseError as error:
+            log.warning("revocations cannot be written down", error=type(error).__name__)

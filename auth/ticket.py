@@ -10,6 +10,7 @@ import hashlib
 import secrets
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 import orjson
 from redis.asyncio import Redis
@@ -58,17 +59,28 @@ class Tickets:
             value = await self._redis.get(_key("pass", f"{ticket}.{password}.{path}"))
         if value is None:
             raise TokenError("the ticket is not valid, or not any more")
-        found = orjson.loads(value)
-        if found["origin"] != origin:
+        kept_origin, key, claims = _read(value)
+        if kept_origin != origin:
             raise TokenError("the ticket is for another origin")
-        if not verifier.knows(found["key"]):
+        if not verifier.knows(key):
             raise TokenError("the ticket's key is not known any more")
-        principal = replace(principal_of(found["claims"], keep_claims=True), key=found["key"])
+        principal = replace(principal_of(claims, keep_claims=True), key=key)
         seconds = int(min(principal.expires_at - time.time(), self._pass_seconds))
         if seconds <= 0:
             raise TokenExpired
         await self._redis.set(_key("pass", f"{ticket}.{password}.{path}"), value, ex=seconds)
         return Redeemed(principal, password, seconds)
+
+
+def _read(value: bytes | str) -> tuple[str, str, dict[str, Any]]:
+    """Reads what is kept of a ticket: origin, key, claims. Raises TokenError for what is none of ours."""
+    try:
+        match orjson.loads(value):
+            case {"origin": str(origin), "key": str(key), "claims": {"sub": _, "exp": _} as claims}:
+                return origin, key, claims
+    except ValueError:
+        pass
+    raise TokenError("the ticket is not valid")
 
 
 def cookie_of(ticket: str) -> str:

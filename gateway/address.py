@@ -4,11 +4,14 @@
 - A command takes addresses from `require`, so that a missing or foreign one is named before anything is begun.
 """
 
-from gateway import embedded
+from gateway import embedded, sentinel
 from gateway.embedded import Servers
 from gateway.settings import Settings, SettingsError
 
-_SCHEMES = {"DATABASE_URL": ("postgresql://", "postgres://"), "REDIS_URL": ("redis://", "rediss://", "unix://")}
+_SCHEMES = {
+    "DATABASE_URL": ("postgresql://", "postgres://"),
+    "REDIS_URL": ("redis://", "rediss://", "unix://", *sentinel.SCHEMES),
+}
 
 
 def complete(settings: Settings, servers: Servers) -> Settings:
@@ -30,7 +33,7 @@ def find(settings: Settings) -> Settings:
 
 
 def require(settings: Settings, *names: str) -> list[str]:
-    """Returns the addresses, by their variables, in this order. Raises SettingsError for one that is missing or of another scheme."""
+    """Returns the addresses, by their variables, in this order. Raises SettingsError for one that is missing, or that makes no sense."""
     found = {"DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}
     if missing := [name for name in names if not found[name]]:
         raise SettingsError(
@@ -39,4 +42,13 @@ def require(settings: Settings, *names: str) -> list[str]:
     for name in names:
         if not (found[name] or "").startswith(_SCHEMES[name]):
             raise SettingsError(f"{name} must begin with {' or '.join(_SCHEMES[name])}")
+        if name == "REDIS_URL" and (found[name] or "").startswith(sentinel.SCHEMES):
+            _check(found[name] or "")
     return [found[name] or "" for name in names]
+
+
+def _check(url: str) -> None:
+    try:
+        sentinel.Address.read(url)
+    except ValueError as error:
+        raise SettingsError(f"REDIS_URL: {error}") from error

@@ -9,8 +9,9 @@
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 
@@ -127,10 +128,10 @@ class Capture:
         )
         return "\n".join((capture, *owners))
 
-    def narrows(self, streams: str) -> bool:
-        """Says whether somebody may see less than under an older shape, given its `streams`: fewer columns, or another owner."""
+    def narrows(self, feeds: Iterable[Mapping[str, Any]]) -> bool:
+        """Says whether somebody may see less than under older shapes, given their feeds: fewer columns, or another owner."""
         now = {each["stream"]: each for each in orjson.loads(self.shape)}
-        for before in orjson.loads(streams):
+        for before in feeds:
             after = now.get(before["stream"])
             if after is None:
                 continue

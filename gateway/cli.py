@@ -15,7 +15,7 @@ from rich.console import Console
 import sql
 from auth.revocation import Revocation, RevocationError, Revocations
 from auth.token import ROLES, sign
-from gateway import address, demo, doctor, embedded, failure, garbage, log, migrator, runner, tail, wire
+from gateway import address, demo, doctor, embedded, failure, garbage, log, migrator, runner, schema, sentinel, tail, wire
 from gateway.bridge.bridge import Bridge, run_until
 from gateway.bridge.listener import connect
 from gateway.migrator import Plan
@@ -69,8 +69,9 @@ def web(
     from gateway.http.server import serve  # noqa: PLC0415 - uvicorn and Starlette are not needed by the other commands
 
     settings = address.find(_configured(port=port, host=host))
-    address.require(settings, "DATABASE_URL", "REDIS_URL")
+    database_url, _ = address.require(settings, "DATABASE_URL", "REDIS_URL")
     settings.keys()
+    asyncio.run(schema.check_soon(database_url))
     serve(settings, workers)
 
 
@@ -153,19 +154,18 @@ def revoke(
 ) -> None:
     """Revokes tokens in all web processes: open streams end within a second, and the tokens are refused from then on."""
     settings = address.find(_configured())
-    if not settings.redis_url:
-        raise SettingsError("REDIS_URL is not set, and no `rowcast run` with embedded servers is running here")
+    (redis_url,) = address.require(settings, "REDIS_URL")
     asked = {name: value for name, value in (("sub", sub), ("jti", jti), ("issued_before", issued_before)) if value is not None}
     try:
         revocation = Revocation.read(asked, settings.max_token_lifetime.total_seconds())
     except RevocationError as error:
         raise SettingsError(str(error)) from error
-    asyncio.run(_revoke(settings.redis_url, revocation))
+    asyncio.run(_revoke(redis_url, revocation))
     out.print(f"revoked: {'the token ' + jti if jti else f'the tokens of {sub}'}", markup=False)
 
 
 async def _revoke(redis_url: str, revocation: Revocation) -> None:
-    async with Redis.from_url(redis_url, socket_timeout=5, socket_connect_timeout=5) as redis:
+    async with Redis.from_pool(sentinel.pool(redis_url, socket_timeout=5, socket_connect_timeout=5)) as redis:
         await Revocations(redis, wire.CONTROL).add(revocation)
 
 

@@ -9,7 +9,7 @@ import itertools
 import random
 from collections.abc import Iterator
 
-import asyncpg
+from gateway import primary
 
 _EVERY_SECONDS = 1.0
 _STATUSES = ("pending", "confirmed", "in_progress", "completed")
@@ -59,7 +59,7 @@ def changes() -> Iterator[tuple[str, tuple[object, ...]]]:
 
 async def run(database_url: str) -> None:
     """Changes the example tables until cancelled."""
-    connection = await asyncpg.connect(database_url, server_settings={"application_name": "rowcast demo"})
+    connection = await primary.connect(database_url, timeout=60, server_settings={"application_name": "rowcast demo"})
     try:
         for statement, arguments in changes():
             await connection.execute(statement, *arguments)

@@ -14,10 +14,12 @@ from redis.exceptions import RedisError
 import sql
 from auth.jwks import JwksUnavailable
 from auth.key import Key
+from gateway import primary, schema, sentinel
 from gateway.bridge.listener import Connection
 from gateway.capture import Capture, needed
 from gateway.column import quoted
 from gateway.migrator import MigrateError, Plan, captures, in_place, installed
+from gateway.schema import SchemaError
 from gateway.settings import Settings, SettingsError
 from streams.catalog import load
 from streams.stream import EVERY_TABLE, DeclarationError, Stream, Via
@@ -98,7 +100,9 @@ async def _redis(url: str | None) -> AsyncIterator[Finding]:
         yield Finding("redis", False, "REDIS_URL is not set", "set it, or start `rowcast run` here")
         return
     try:
-        redis = Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0))
+        for finding in await _sentinels(url):
+            yield finding
+        redis = Redis.from_pool(sentinel.pool(url, socket_timeout=5, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0)))
     except ValueError as error:
         yield Finding("redis", False, str(error), "mend REDIS_URL")
         return
@@ -110,7 +114,10 @@ async def _redis(url: str | None) -> AsyncIterator[Finding]:
         yield Finding("redis", new_enough, f"{name} {version}", "use Redis 7.0 or newer, or Valkey")
         policy = str((await redis.info("memory"))["maxmemory_policy"])
         yield Finding(
-            "redis memory", policy == "noeviction", f"maxmemory-policy {policy}", "set noeviction: a log that is evicted is a silent gap"
+            "redis memory",
+            policy == "noeviction",
+            f"maxmemory-policy {policy}",
+            "set noeviction: a log that is evicted is replayed from Postgres",
         )
     except (RedisError, OSError) as error:
         yield Finding("redis", False, f"cannot be reached: {type(error).__name__}", "check REDIS_URL and that the server runs")
@@ -118,22 +125,42 @@ async def _redis(url: str | None) -> AsyncIterator[Finding]:
         await redis.aclose()
 
 
+async def _sentinels(url: str) -> list[Finding]:
+    """Which of them answer, and who is the master by their word. Raises ValueError for an address that makes no sense."""
+    if not url.startswith(sentinel.SCHEMES):
+        return []
+    address = sentinel.Address.read(url)
+    those = sentinel.Sentinels(address)
+    words = await asyncio.gather(*(those.ask(place, address.name) for place in address.sentinels))
+    masters = {word.master for word in words if word.master is not None}
+    if not masters:
+        mend = "check the addresses and the master's name in REDIS_URL"
+        return [Finding("sentinel", False, "; ".join(word.fault for word in words), mend)]
+    named = f"{address.name} is at {' and at '.join('{}:{}'.format(*each) for each in sorted(masters))}"
+    if len(masters) > 1:
+        mend = "wait for the failover to end, or mend the Sentinel that is cut off"
+        return [Finding("sentinel", False, f"{named}, by different Sentinels", mend)]
+    if faults := [word.fault for word in words if word.master is None]:
+        return [Finding("sentinel", False, f"{named}; {'; '.join(faults)}", "mend it: others are needed when one fails", warning=True)]
+    return [Finding("sentinel", True, f"{named}, by {len(words)} of {len(words)}")]
+
+
 async def _postgres(settings: Settings) -> AsyncIterator[Finding]:
     if not settings.database_url:
         yield Finding("postgres", False, "DATABASE_URL is not set", "set it, or start `rowcast run` here")
         return
     try:
-        connection = await asyncpg.connect(settings.database_url, timeout=5, statement_cache_size=0)
-    except (asyncpg.PostgresError, OSError, TimeoutError, ValueError) as error:
+        connection = await primary.connect(settings.database_url, timeout=5, statement_cache_size=0)
+    except (asyncpg.PostgresError, asyncpg.InternalClientError, OSError, TimeoutError, ValueError) as error:
         yield Finding("postgres", False, f"cannot be reached: {type(error).__name__}", "check DATABASE_URL and that the server runs")
         return
     try:
         number = int(await connection.fetchval("show server_version_num"))
         version = await connection.fetchval("show server_version")
         yield Finding("postgres", number >= _OLDEST_POSTGRES, f"Postgres {version}", "use Postgres 15 or newer")
-        primary = not await connection.fetchval("select pg_is_in_recovery()")
+        leading = not await connection.fetchval("select pg_is_in_recovery()")
         yield Finding(
-            "primary", primary, "a primary" if primary else "a standby", "point DATABASE_URL at the primary: only there is order known"
+            "primary", leading, "a primary" if leading else "a standby", "point DATABASE_URL at the primary: only there is order known"
         )
         yield await _pooler(settings.database_url, connection)
         skew = abs((await connection.fetchval("select extract(epoch from clock_timestamp())::float8")) - time.time())
@@ -169,7 +196,7 @@ async def _pooler(url: str, connection: Connection) -> Finding:
         if await connection.fetchval("select current_setting('rowcast.doctor', true)"):
             return Finding("pooler", False, "another session's setting was found", mend)
         pids = set()
-        others = [await asyncpg.connect(url, timeout=5, statement_cache_size=0) for _ in range(3)]
+        others = [await primary.connect(url, timeout=5, statement_cache_size=0) for _ in range(3)]
         try:
             await connection.execute("select set_config('rowcast.doctor', 'here', false)")
             for _ in range(5):
@@ -192,6 +219,11 @@ _WHO = "select pg_backend_pid() as pid, current_setting('rowcast.doctor', true) 
 async def _triggers(connection: Connection, settings: Settings) -> AsyncIterator[Finding]:
     if not await installed(connection):
         yield Finding("schema", False, "not installed", "run `rowcast migrate`")
+        return
+    try:
+        await schema.check(connection)
+    except SchemaError as error:
+        yield Finding("schema", False, str(error), "see Upgrading in docs/operations.md")
         return
     try:
         plan = Plan.of(settings, load(settings.streams))

@@ -22,6 +22,7 @@ from gateway.datadir import EmbeddedError
 from gateway.follow import FollowError
 from gateway.migrator import MigrateError
 from gateway.runner import RunError
+from gateway.schema import SchemaError
 from gateway.settings import SettingsError
 from streams.stream import DeclarationError
 
@@ -31,6 +32,7 @@ _EXPECTED = (
     SettingsError,
     DeclarationError,
     MigrateError,
+    SchemaError,
     EmbeddedError,
     TokenError,
     RunError,

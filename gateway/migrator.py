@@ -1,23 +1,40 @@
 """① Installs and updates what runs inside Postgres: migrations, functions, triggers.
 
-- One transaction under an advisory lock: all of it or nothing, and a second migrator finds nothing left to do.
+- One migrator at a time. The schema is one transaction, and each table's triggers are another: what was done before an error, or
+  before a `kill -9`, is whole, stays, and is not done again.
 - What has not changed is not touched: a trigger is replaced only when its declaration, or itself, is not as it should be.
+- What is wrong with a declaration is said before anything is done.
 """
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import asyncpg
+import structlog
 
 import sql
+from gateway import difference, schema, trigger
 from gateway.bridge.listener import Connection
-from gateway.capture import Capture, drop_shape, function, needed
+from gateway.capture import Capture, needed
 from gateway.column import Column, quoted
+from gateway.difference import in_place
 from gateway.settings import Settings
+from gateway.trigger import IN_USE
 from streams.catalog import Catalog
 from streams.filter import KINDS
 from streams.stream import EVERY_TABLE, Stream, Via
+
+__all__ = ["MigrateError", "Plan", "captures", "in_place", "installed", "migrate", "next_shape"]
+
+_ATTEMPTS = 20
+_PAUSES_SECONDS = (0.25, 0.5, 1.0, 2.0)
+"""Between attempts at a table that is in use, the last again and again: those who waited behind us pass."""
+_TURN_SECONDS = 120.0
+_SILENT_SECONDS = 10
+
+log = structlog.get_logger()
 
 
 class MigrateError(Exception):
@@ -40,42 +57,94 @@ class Plan:
 async def migrate(connection: Connection, plan: Plan, *, examples: bool = False, dry_run: bool = False) -> list[str]:
     """Brings the database to what `plan` says and returns a line for each thing changed; with `dry_run` nothing stays.
 
-    Raises MigrateError, naming it, for a table or column that does not exist, and for one that is locked for too long.
+    Raises MigrateError, naming it, for a table or column that does not exist, for one that is in use for too long, and for a
+    database of a newer release.
     """
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            return await _attempt(connection, plan, examples, dry_run)
-        except asyncpg.LockNotAvailableError:
-            # Whoever waits for a table's lock stops all writers behind it: wait shortly, and let them pass.
-            await asyncio.sleep(_PAUSE_SECONDS)
+    async with _alone(connection):
+        for attempt in range(_ATTEMPTS):
+            try:
+                changed, changes = await _prepare(connection, plan, examples, dry_run)
+                break
+            except IN_USE as error:
+                if attempt == _ATTEMPTS - 1:
+                    raise MigrateError("the tables of Rowcast are in use by another transaction: run it again when it has ended") from error
+                await _pause(attempt)
+        if dry_run:
+            return [*changed, *(line for change in changes for line in change.lines())]
+        return [*changed, *await _make(connection, changes)]
+
+
+async def _make(connection: Connection, changes: Sequence[trigger.Change]) -> list[str]:
+    """Makes changes, those first whose tables are to be had."""
+    lines: dict[str, list[str]] = {}
+    waiting = changes
+    for attempt in range(_ATTEMPTS):
+        left = []
+        for change in waiting:
+            try:
+                lines[change.relation] = await change.make(connection)
+            except IN_USE:
+                left.append(change)
+        waiting = left
+        if not waiting:
+            return [line for change in changes for line in lines[change.relation]]
+        if attempt in (0, _ATTEMPTS // 2):
+            for change in waiting:
+                log.warning(
+                    "a table is in use: waiting for its turn", table=change.relation, by=await trigger.in_the_way(connection, change.tables)
+                )
+        if attempt < _ATTEMPTS - 1:
+            await _pause(attempt)
+    names = ", ".join(change.relation for change in waiting)
+    raise MigrateError(
+        f"{names} is in use by {await trigger.in_the_way(connection, waiting[0].tables)}: run it again when that has ended;"
+        f" {len(lines)} of {len(changes)} tables are done, and stay so"
+    )
+
+
+async def _pause(attempt: int) -> None:
+    await asyncio.sleep(_PAUSES_SECONDS[min(attempt, len(_PAUSES_SECONDS) - 1)])
+
+
+@asynccontextmanager
+async def _alone(connection: Connection) -> AsyncIterator[None]:
+    """Waits until no other migrator is at work. Raises MigrateError for one that does not end."""
+    lock = f"{sql.LOCK_CLASS}, {sql.MIGRATE_LOCK}"
+    started, told = time.monotonic(), False
+    while not await connection.fetchval(f"select pg_try_advisory_lock({lock})"):
+        if time.monotonic() - started > _TURN_SECONDS:
+            raise MigrateError("another `rowcast migrate` is at work and does not end: look for it in pg_stat_activity")
+        if not told:
+            told = True
+            log.info("another migration is at work: waiting for it")
+        await asyncio.sleep(0.1)
     try:
-        return await _attempt(connection, plan, examples, dry_run)
-    except asyncpg.LockNotAvailableError as error:
-        raise MigrateError("another transaction keeps a published table locked: try again when it has ended") from error
+        yield
+    finally:
+        if not connection.is_closed():
+            await connection.execute(f"select pg_advisory_unlock({lock})")
 
 
-_ATTEMPTS = 20
-_PAUSE_SECONDS = 0.5
-
-
-async def _attempt(connection: Connection, plan: Plan, examples: bool, dry_run: bool) -> list[str]:
+async def _prepare(connection: Connection, plan: Plan, examples: bool, dry_run: bool) -> tuple[list[str], list[trigger.Change]]:
+    """Brings the schema up to date, and returns what that changed, and what is to be changed of the triggers."""
     transaction = connection.transaction(isolation="read_committed")
     await transaction.start()
     try:
-        await connection.execute("set local synchronous_commit = on")
-        await connection.execute(f"select pg_advisory_xact_lock({sql.LOCK_CLASS}, {sql.MIGRATE_LOCK})")
-        await connection.execute("set local lock_timeout = '200ms'")
+        await connection.execute(
+            "set local synchronous_commit = on; set local lock_timeout = '200ms';"
+            f" set local idle_in_transaction_session_timeout = '{_SILENT_SECONDS}s'"
+        )
         changed = [
             *await _number(connection),
             *await _functions(connection),
             *(await _examples(connection) if examples else []),
-            *await _captures(connection, plan),
         ]
+        changes = await difference.changes(connection, await captures(connection, plan))
     except BaseException:
         await transaction.rollback()
         raise
     await (transaction.rollback() if dry_run else transaction.commit())
-    return changed
+    return changed, changes
 
 
 async def installed(connection: Connection) -> bool:
@@ -103,6 +172,9 @@ async def captures(connection: Connection, plan: Plan) -> list[Capture]:
                 f"table {relation} (stream {names}) does not exist: create it first, or set ROWCAST_STREAMS to your own declarations,"
                 " or install the example tables with `rowcast migrate --examples`"
             )
+        kind = await connection.fetchval("select relkind::text from pg_class where oid = to_regclass($1)", quoted(relation))
+        if kind not in ("r", "p", "f"):
+            raise MigrateError(f"{relation} (stream {names}) is no table: what changes in a view cannot be captured")
         for stream in own:
             wanted = needed(stream)
             if missing := [c for c in wanted if c not in columns]:
@@ -140,6 +212,11 @@ async def _number(connection: Connection) -> list[str]:
         "create table if not exists rowcast.installed (name text primary key, definition text not null)"
     )
     applied = {row["number"] for row in await connection.fetch("select number from rowcast.migration")}
+    if max(applied, default=0) > schema.newest():
+        raise MigrateError(
+            f"a newer Rowcast has brought the database to migration {max(applied)}, and this one knows {schema.newest()}:"
+            " run `rowcast migrate` of the newer one"
+        )
     changed = []
     for number, name, text in sql.migrations():
         if number not in applied:
@@ -185,70 +262,6 @@ async def _examples(connection: Connection) -> list[str]:
             await connection.execute(sql.text(name))
             changed.append(line)
     return changed
-
-
-async def _captures(connection: Connection, plan: Plan) -> list[str]:
-    changed = []
-    for capture in await captures(connection, plan):
-        row = await _installed_shape(connection, capture.relation)
-        if row is not None and row["definition"] == capture.definition and await in_place(connection, capture.relation):
-            continue
-        if row is not None:
-            await connection.execute(_RETIRE, row["shape"])
-        shape = await connection.fetchval(
-            "insert into rowcast.shape (relation, streams, definition) values ($1, $2, $3) returning shape",
-            capture.relation,
-            capture.shape,
-            capture.definition,
-        )
-        await connection.execute(capture.statements(shape))
-        if row is not None:
-            await connection.execute(drop_shape(row["shape"], row["streams"]))
-            if capture.narrows(row["streams"]):
-                epoch = await connection.fetchval("select rowcast.begin_epoch('narrowed', 0)")
-                changed.append(f"log, epoch {epoch}: {capture.relation} publishes less than before, and what was published is not replayed")
-        streams = ", ".join(s.name for s in capture.streams)
-        changed.append(f"trigger on {capture.relation} ({streams}; bell: {plan.notify}){' again' if row else ''}")
-    for row in await connection.fetch("select relation from rowcast.shape where retired_at is null order by relation"):
-        if row["relation"] not in plan.catalog.by_table():
-            changed += [await _retire(connection, row["relation"])]
-    return changed
-
-
-_RETIRE = "update rowcast.shape set retired_at = now() where shape = $1"
-
-
-async def _installed_shape(connection: Connection, relation: str) -> asyncpg.Record | None:
-    return await connection.fetchrow(
-        "select shape, streams, definition from rowcast.shape where relation = $1 and retired_at is null", relation
-    )
-
-
-async def _retire(connection: Connection, relation: str) -> str:
-    row = await _installed_shape(connection, relation)
-    assert row is not None
-    await connection.execute(f"drop function if exists rowcast.{function(relation)}() cascade")
-    await connection.execute(_RETIRE, row["shape"])
-    await connection.execute(drop_shape(row["shape"], row["streams"]))
-    return f"trigger on {relation} removed: no stream publishes it"
-
-
-async def in_place(connection: Connection, relation: str) -> bool:
-    """Says whether the triggers of a table, of its partitions, and of tables that name its owners are there and fire always."""
-    placed = await connection.fetchval(
-        "select bool_and((select count(*) = 2 from pg_trigger t where t.tgrelid = r.relid and t.tgenabled = 'A'"
-        " and t.tgname in ('00_rowcast_capture', '00_rowcast_truncate')))"
-        " from (select p.relid from pg_partition_tree(to_regclass($1)) p union select to_regclass($1)) r",
-        quoted(relation),
-    )
-    if not placed or not await connection.fetchval("select to_regclass('rowcast.via') is not null"):
-        return bool(placed)
-    return not await connection.fetchval(
-        "select exists (select from rowcast.via v join rowcast.shape s on s.shape = v.shape"
-        " where s.relation = $1 and s.retired_at is null and 3 <> (select count(*) from pg_trigger t where t.tgenabled = 'A'"
-        " and t.tgparentid = 0 and t.tgfoid = to_regprocedure(format('rowcast.moved_%s_%s()', v.shape, v.feed))))",
-        relation,
-    )
 
 
 async def _columns(connection: Connection, relation: str) -> Mapping[str, Column]:

@@ -4,10 +4,13 @@
 - A log's key carries epoch and life: after a reseed nobody can mistake an older log for the present one.
 - A row with several owners is one entry on the channel that all of its stream's listeners have, with what it is to whom: once in
   Redis instead of once for each owner, which took Redis 35 µs each.
+- Whatever one life of the logs has is of one version, which its name tells: bridge and web may be of two releases while one follows
+  the other. In every version the names below are these, `meta` has epoch, life and position, and a beat begins with epoch and life.
 - `previous` closes the chain of a channel: nothing of it lies between `previous` and `position`. Whoever holds all up to
   `previous` has missed nothing; whoever does not, has.
 """
 
+import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -16,6 +19,10 @@ import orjson
 from streams.format import Members
 from streams.payload import Change, Delivery, Joint
 
+VERSION = 1
+"""In which this program writes: raised whenever what is written could not be read as before."""
+READ = frozenset({VERSION})
+"""Those that it reads: its own, and the one before it, so that web processes can be ahead of the bridges."""
 SHARD = "{0}"
 META = f"rowcast:{SHARD}:meta"
 HEAD = f"rowcast:{SHARD}:head"
@@ -35,6 +42,24 @@ META_TTL_SECONDS = LOG_TTL_SECONDS // 2
 def log_prefix(epoch: str, life: str) -> str:
     """Returns what the keys of all logs of one life begin with; the channel's name follows."""
     return f"rowcast:{SHARD}:log:{epoch}:{life}:"
+
+
+def new_life() -> str:
+    """Returns a name for a life of the logs."""
+    return f"{VERSION}-{secrets.token_hex(4)}"
+
+
+def version_of(life: str) -> int:
+    """Returns the version that a life of the logs is written in."""
+    number, dash, _ = life.partition("-")
+    return int(number) if dash and number.isdecimal() else 1
+
+
+class OtherVersion(Exception):
+    """What a bridge says is of a version that this process does not read."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(f"the bridge writes version {version}, and this process reads {', '.join(map(str, sorted(READ)))}")
 
 
 @dataclass(slots=True)
@@ -90,7 +115,7 @@ def decode(channel: str, previous: int, payload: bytes) -> Entry:
         raise ValueError("not an entry")
     epoch, position, stream, kind, txid, later = fields[:6]
     words = isinstance(epoch, str) and isinstance(stream, str) and isinstance(kind, str)
-    if not (words and isinstance(position, int) and isinstance(later, list)):
+    if not (words and isinstance(position, int) and isinstance(txid, int) and isinstance(later, list)):
         raise ValueError("not an entry")
     entry = Entry(channel, position, previous, epoch, stream, kind, txid, tuple(later), data)
     if (kind == SEVERAL) != (len(fields) == 7):
@@ -136,4 +161,13 @@ class Beat:
 
     @staticmethod
     def decode(message: bytes) -> "Beat":
-        return Beat(*orjson.loads(message))
+        """Reads what `encode` wrote. Raises OtherVersion for a life that is not of ours, and ValueError for anything else.
+
+        Past here it is compared with numbers, and nothing is caught there: a text among them would end the process.
+        """
+        match orjson.loads(message):
+            case [str(), str(life), *_] if version_of(life) not in READ:
+                raise OtherVersion(version_of(life))
+            case [str(epoch), str(life), int(position), int(head), (int() | float()) as lag]:
+                return Beat(epoch, life, position, head, lag)
+        raise ValueError("not a beat")

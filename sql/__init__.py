@@ -17,12 +17,15 @@ BELL = "rowcast"
 LANE_BITS = 16  # 65,536 ids, then the other lane
 SEPARATOR = "\x1f"  # between the channels of a row's several owners
 
+# A full queue of notifications fails whoever rings: where somebody listens inside a transaction it fills, and nobody rings from half on.
+# The bridge's tick does without.
+_NOTIFY = f"if pg_notification_queue_usage() < 0.5 then perform pg_notify('{BELL}', ''); end if;"
 _RING = {
-    "always": f"perform pg_notify('{BELL}', '');",
+    "always": _NOTIFY,
     "armed": (
         f"if pg_try_advisory_lock_shared({LOCK_CLASS}, {AWAKE_LOCK}) then\n"
         f"        perform pg_advisory_unlock_shared({LOCK_CLASS}, {AWAKE_LOCK});\n"
-        f"        perform pg_notify('{BELL}', '');\n"
+        f"        {_NOTIFY}\n"
         "    end if;"
     ),
     "never": "null;",

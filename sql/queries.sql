@@ -42,8 +42,16 @@ select pg_current_xact_id()::text::bigint;
 select pg_snapshot_xmin(pg_current_snapshot())::text::bigint;
 
 -- name: snapshot_head
--- purpose: where the log stands in this transaction's snapshot, and that snapshot
-select h.epoch, h.position, pg_current_snapshot()::text as seen from rowcast.head h order by h.from_position desc limit 1;
+-- purpose: where the log stands in this transaction's snapshot, that snapshot, and how far all is written that is visible in it
+select h.epoch, h.position, pg_current_snapshot()::text as seen,
+       case when not pg_is_in_recovery() then pg_current_wal_insert_lsn()::text end as written
+from rowcast.head h order by h.from_position desc limit 1;
+
+-- name: snapshot_end
+-- purpose: where what a snapshot saw is not on the disk yet, write something that this transaction's commit waits for
+select set_config('synchronous_commit', 'on', true),
+       case when pg_is_in_recovery() then null
+            when pg_current_wal_flush_lsn() < $1::text::pg_lsn then pg_logical_emit_message(true, 'rowcast', ''::text) end;
 
 -- name: stream_queries
 -- purpose: how a table's streams are read
@@ -126,13 +134,20 @@ where h.from_position < (select n.from_position from rowcast.head n order by n.f
 
 -- name: cluster
 -- purpose: what the log believes about its cluster, and what is so
-select h.epoch, h.position, e.system_identifier = c.system_identifier as same_cluster, e.timeline = c.timeline as same_timeline
+select h.epoch, h.position, c.system_identifier || '/' || c.timeline as history,
+       e.system_identifier = c.system_identifier as same_cluster, e.timeline = c.timeline as same_timeline
 from (select * from rowcast.head order by from_position desc limit 1) h
 join rowcast.epoch e on e.epoch = h.epoch cross join rowcast.cluster() c;
 
--- name: adopt_timeline
--- purpose: a failover that has lost nothing goes on in the same epoch
-update rowcast.epoch set timeline = (select timeline from rowcast.cluster()) where epoch = $1;
+-- name: history
+-- purpose: which cluster this is, and which of its histories
+select c.system_identifier || '/' || c.timeline from rowcast.cluster() c;
+
+-- name: whole
+-- purpose: has the log its newest entry, where retention has not dropped it? One that was truncated has not
+select h.position < greatest((select min(s.first_position) from rowcast.segment s), e.after_position + 1)
+    or exists (select from rowcast.log l where l.position = h.position)
+from (select * from rowcast.head order by from_position desc limit 1) h join rowcast.epoch e on e.epoch = h.epoch;
 
 -- name: rls_role
 -- purpose: can this user become the role that row-level security judges, and is it one that policies concern?
@@ -153,6 +168,11 @@ select exists (
     select from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
     where i.indrelid = $1::text::regclass and a.attname = $2 and i.indisvalid and i.indpred is null
 );
+
+-- name: schema
+-- purpose: up to which migration the database has come, and which program, by the newest that it has, is the oldest that can go on
+select (select max(m.number) from rowcast.migration m) as number,
+       (select i.definition::integer from rowcast.installed i where i.name = 'oldest program') as oldest;
 
 -- name: ping
 -- purpose: does Postgres answer?

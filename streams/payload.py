@@ -50,10 +50,10 @@ class Shape:
 
     @staticmethod
     def decode(relation: str, streams: str) -> "Shape":
-        """Reads what the migrator wrote to `rowcast.shape`."""
+        """Reads what the migrator wrote to `rowcast.shape`, also that of a release before: what it captured may still be in the log."""
         schema, _, table = relation.partition(".")
         feeds = (
-            Feed(each["stream"], each["broadcast"], each["view"], orjson.dumps(each["columns"]), each["several"])
+            Feed(each["stream"], each["broadcast"], each["view"], orjson.dumps(each["columns"]), each.get("several", False))
             for each in orjson.loads(streams)
         )
         return Shape(schema, table, tuple(feeds))
@@ -186,6 +186,9 @@ def deliveries(change: Change, shape: Shape, wanted: frozenset[str] | None = Non
 def _of_feed(change: Change, shape: Shape, index: int, feed: Feed) -> Sequence[Delivery | Joint]:
     op = change.op
     if op in _RESET_REASONS:
+        if change.new_channels and change.new_channels[index] is None:
+            # Others may have missed something.
+            return []
         data = orjson.dumps({"reason": _RESET_REASONS[op], "stream": feed.stream, "table": f"{shape.schema}.{shape.table}"})
         return [Delivery(feed.broadcast, feed.stream, RESET, data)]
     new = change.new_channels[index] if change.new_channels else None

@@ -1,11 +1,17 @@
-"""Fixtures: `servers` is a database of the test's own and an empty Redis."""
+"""Fixtures: `servers` is a database of the test's own and an empty Redis; `chance` what a test leaves to chance.
 
+The run's seed stands in its head; `--seed` does the same again, for one test alone too, as far as processes and networks let it.
+"""
+
+import random
+import secrets
 import signal
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
+from tests.support import guard
 from tests.support.servers import Servers, fresh, running
 from tests.support.sinks import way_out
 
@@ -14,8 +20,8 @@ __all__ = ["way_out"]
 # A shell in the background has it ignored, and what is started here would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if settings.get_current_profile_name() != "ci":
-    # No test asserts a time: the machines are shared.
-    settings.register_profile("shared", deadline=None)
+    # No test asserts a time, nor that of making up its examples: the machines are shared.
+    settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("shared")
 
 
@@ -33,14 +39,37 @@ def servers(run_servers: Servers) -> Iterator[Servers]:
         yield each
 
 
+@pytest.fixture(autouse=True)
+def chance(request: pytest.FixtureRequest) -> random.Random:
+    """The chance of one test, from the run's seed and the test's name; what takes it from the module `random` is seeded too."""
+    seed = f"{request.config.getoption('--seed')} {request.node.nodeid}"
+    random.seed(seed)
+    return random.Random(seed)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run the long tests too")
+    parser.addoption("--seed", type=int, default=secrets.randbits(32), help="what is left to chance follows from it (default: another)")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--hypothesis-seed") is None:
+        config.option.hypothesis_seed = str(config.getoption("--seed"))
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    standing = guard.stand()
+    session.config.add_cleanup(lambda: guard.leave(standing))
+    reporter = session.config.pluginmanager.getplugin("terminalreporter")
+    if reporter is not None:
+        reporter.write_line(f"seed {session.config.getoption('--seed')} (the same again: --seed {session.config.getoption('--seed')})")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     long = config.getoption("--long")
-    left_out = [item for item in items if _elsewhere(item) or not (long or _short(item))]
-    config.hook.pytest_deselected(items=left_out)
+    left_out = {item for item in items if _elsewhere(item) or not (long or _short(item))}
+    config.hook.pytest_deselected(items=list(left_out))
     items[:] = [item for item in items if item not in left_out]
 
 

@@ -12,12 +12,12 @@ import asyncpg
 import structlog
 from redis.exceptions import RedisError
 
-import sql
-from gateway import backoff
-from gateway.bridge import lease, retention
+from gateway import backoff, schema, sentinel
+from gateway.bridge import lease, life, retention
 from gateway.bridge.lease import Wakefulness
-from gateway.bridge.listener import INDEXED, Connection, Listener, ListenerLost, connected, listening
-from gateway.bridge.publisher import EpochLost, Publisher, redis_client
+from gateway.bridge.life import LogTruncated, Scattered
+from gateway.bridge.listener import INDEXED, Listener, ListenerLost, connected, listening
+from gateway.bridge.publisher import EpochLost, LeftBehind, Publisher, RedisLost, redis_client
 from gateway.bridge.sequencer import Sequencer
 
 _AWAKE_SECONDS = 0.2
@@ -29,8 +29,13 @@ _SETTLING_SECONDS = 0.05
 _TICK_SECONDS = 0.5
 """The floor under a lost bell."""
 _RECLAIM_SECONDS = 1.0
+_GIVE_WAY_SECONDS = 1.0
+"""Longer than a bridge that stands by waits between two looks at the lease."""
 
-_RECOVERABLE = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, ListenerLost, RedisError, OSError, TimeoutError)
+_RECOVERABLE = (
+    *(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError),
+    *(ListenerLost, Scattered, LeftBehind, LogTruncated, RedisError, RedisLost, OSError, TimeoutError),
+)
 _UNDEFINED = (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError, asyncpg.InvalidSchemaNameError)
 
 log = structlog.get_logger()
@@ -51,15 +56,24 @@ class Bridge:
         self._log_entries = log_entries
 
     async def run(self) -> None:
-        """Works until it is cancelled. Raises NotMigrated; everything else is logged and tried again."""
+        """Works until it is cancelled. Raises NotMigrated and SchemaError; all else is logged and tried again."""
         failures = 0
         while True:
             started = time.monotonic()
             try:
                 async with listening(self._database_url) as listener:
+                    await schema.check(listener.connection)
                     await lease.acquire(listener)
+                    # It may have stood by for long.
+                    await schema.check(listener.connection)
                     log.info("this bridge is active")
-                    await self.lead(listener)
+                    # From the first: a session that shows nothing is ended.
+                    watching = asyncio.create_task(listener.watch())
+                    try:
+                        await self.lead(listener, watching)
+                    finally:
+                        watching.cancel()
+                        await asyncio.gather(watching, return_exceptions=True)
             except (*_RECOVERABLE, ExceptionGroup) as error:
                 leaves = _leaves(error)
                 if any(isinstance(leaf, _UNDEFINED) for leaf in leaves):
@@ -68,11 +82,13 @@ class Bridge:
                     raise
                 failures = 0 if time.monotonic() - started > 10 else failures + 1
                 pause = backoff.pause(failures, 0.1, 3.0)
+                if any(isinstance(leaf, RedisLost) for leaf in leaves):
+                    pause += _GIVE_WAY_SECONDS
                 log.warning("bridge starts again", errors=", ".join(dict.fromkeys(map(repr, leaves))), retry_seconds=round(pause, 2))
                 await asyncio.sleep(pause)
 
-    async def lead(self, listener: Listener) -> None:
-        """Does the active bridge's work until something of it breaks."""
+    async def lead(self, listener: Listener, watching: asyncio.Task[None]) -> None:
+        """Does the active bridge's work until something of it breaks, or what watches over the listening connection ends."""
         url = self._database_url
         async with (
             Sequencer.open(url) as sequencer,
@@ -82,15 +98,16 @@ class Bridge:
         ):
             publisher = Publisher(reader, redis, self._log_entries)
             try:
-                await self._check_life(keeper, publisher)
+                await life.check(keeper, publisher, sequencer.history, listener.history)
                 async with asyncio.TaskGroup() as group:
-                    group.create_task(listener.watch())
+                    group.create_task(_ended(watching))
                     group.create_task(publisher.run())
                     group.create_task(retention.keep(keeper, self._retention))
+                    group.create_task(sentinel.follow_on(redis.connection_pool))
                     group.create_task(self.sequence(listener, sequencer, publisher))
             except* EpochLost as lost:
                 position = max(each.position for each in _leaves(lost) if isinstance(each, EpochLost))
-                await self._begin_epoch(keeper, "commits were lost", position)
+                await life.begin_epoch(keeper, "commits were lost", position)
 
     async def sequence(self, listener: Listener, sequencer: Sequencer, publisher: Publisher) -> None:
         """Drains the outbox whenever the bell rings, a tick passes, or, while awake, every few milliseconds."""
@@ -132,32 +149,9 @@ class Bridge:
         except TimeoutError:
             pass
 
-    async def _check_life(self, connection: Connection, publisher: Publisher) -> None:
-        """Before the first step: is this still the log that was published? A log that lost commits starts a new epoch."""
-        life = await connection.fetchrow(sql.statement("cluster"))
-        assert life is not None
-        if not life["same_cluster"]:
-            await self._begin_epoch(connection, "restored", life["position"])
-            return
-        try:
-            place = await publisher.begin()
-        except EpochLost as lost:
-            await self._begin_epoch(connection, "commits were lost", lost.position)
-            return
-        except (RedisError, OSError):
-            place = None
-        if life["same_timeline"]:
-            return
-        if place is None or place.begun:
-            # A failover, and no witness that it lost nothing.
-            await self._begin_epoch(connection, "failover", life["position"])
-        else:
-            await connection.execute(sql.statement("adopt_timeline"), life["epoch"])
 
-    async def _begin_epoch(self, connection: Connection, reason: str, position: int) -> None:
-        log.error(
-            "a new epoch begins", reason=reason, epoch=await connection.fetchval("select rowcast.begin_epoch($1, $2)", reason, position)
-        )
+async def _ended(task: asyncio.Task[None]) -> None:
+    await asyncio.shield(task)
 
 
 def _leaves(group: BaseException) -> list[BaseException]:

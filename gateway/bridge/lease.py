@@ -1,6 +1,7 @@
 """The right to be the active bridge, and the sign that it is awake: two advisory locks on the listening connection.
 
 - The lease only saves work. Two bridges at once do no harm: the sequencer's lock and the log's keys see to that.
+- A holder that stands still, with its connections open, loses it: Postgres ends a session that has not probed for a while (listener.py).
 - Awake: writers do not ring, the bridge polls. Asleep: writers ring.
 - Falling asleep loses nothing: whoever looked while the lock was held has a lower transaction number than the fence that
   is drawn after its release, and polling goes on until all below the fence have ended. (The newest completed transaction's

@@ -9,7 +9,6 @@
 
 import asyncio
 import math
-import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,14 +22,18 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 import sql
-from gateway import backoff, wire
+from gateway import backoff, sentinel, wire
 from gateway.bridge.listener import Connection
 from streams.payload import Change, Shape, published
 
 BATCH_ENTRIES = 500
 BATCH_BYTES = 4_000_000
 BEAT_SECONDS = 1.0
+GIVE_WAY_SECONDS = 10.0
+"""Without Redis for so long, a bridge lets another one try: the network may be its own."""
 _REPLY_SECONDS = 5.0
+_SILENT_SECONDS = 60.0
+"""So long after the last word of its bridge a promoted server is taken for one that is there no more."""
 _SEED_ENTRIES = 20_000
 """How much of the log a Redis that has lost everything gets back; older cursors are served from Postgres."""
 
@@ -43,17 +46,16 @@ def redis_client(url: str) -> "Redis":
     It has no timeout of its own: redis-py's is an `asyncio.wait_for` around the write, which in Python 3.11 swallows a
     cancellation that comes as the write ends. Each call is timed where it is made.
     """
-    return Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=None, socket_connect_timeout=5, protocol=3)
+    return Redis.from_pool(sentinel.pool(url, retry=Retry(NoBackoff(), 0), socket_timeout=None, socket_connect_timeout=5, protocol=3))
 
 
 @dataclass
 class Place:
-    """Where Redis stands: the life of its logs, and the last position they have; `begun` if it was empty until now."""
+    """Where Redis stands: the life of its logs, and the last position they have."""
 
     epoch: str
     life: str
     position: int
-    begun: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,17 @@ class EpochLost(Exception):
         self.position = position
 
 
+class LeftBehind(Exception):
+    """Another server of this cluster was promoted, and its log is being published: this one has been left behind."""
+
+    def __init__(self, timeline: str, other: str) -> None:
+        super().__init__(f"this server is on timeline {timeline}, and one on timeline {other} was promoted: lead DATABASE_URL there")
+
+
+class RedisLost(Exception):
+    """Redis was not reached for a while."""
+
+
 class Publisher:
     """Publishes the log from where Redis stands."""
 
@@ -84,14 +97,19 @@ class Publisher:
         self._place: Place | None = None
         self._torn = ""
         self._beaten = -math.inf
+        self._answered_at = 0.0
         self._shapes: dict[int, Shape] = {}
         self._append: Any = redis.register_script(_script("append.lua"))
         self._begin: Any = redis.register_script(_script("begin.lua"))
         self._beat: Any = redis.register_script(_script("beat.lua"))
 
     async def run(self) -> None:
-        """Publishes for as long as it is let: at once when woken, and looks and says how far it is every second."""
+        """Publishes for as long as it is let: at once when woken, and looks and says how far it is every second.
+
+        Raises RedisLost.
+        """
         failures = 0
+        self._answered_at = time.monotonic()
         while True:
             self.wake.clear()
             try:
@@ -101,6 +119,8 @@ class Publisher:
                 failures = 0
                 pause = max(0.0, self._beaten + BEAT_SECONDS - time.monotonic())
             except (RedisError, OSError) as error:
+                if time.monotonic() - self._answered_at > GIVE_WAY_SECONDS:
+                    raise RedisLost from error
                 failures += 1
                 self._place = None
                 pause = backoff.pause(failures, 0.05, 2.0)
@@ -145,27 +165,40 @@ class Publisher:
     async def begin(self) -> Place:
         """Finds out where Redis stands, or begins a new life of its logs near the head of the Postgres log.
 
-        Raises EpochLost if Redis is ahead of Postgres in the same epoch.
+        Raises EpochLost if Redis is ahead of Postgres in the same epoch, and LeftBehind.
         """
         bounds = await self._connection.fetchrow(sql.statement("bounds"))
         assert bounds is not None
         start = max(bounds["earliest"] - 1, bounds["after_position"], bounds["position"] - _SEED_ENTRIES)
-        self._place = await self._ask(bounds["epoch"], start, end_life=self._torn)
+        self._place = await self._ask(bounds["epoch"], start, bounds["position"], end_life=self._torn)
         # What is in Redis was committed before: only a head that is read after it can be said to be behind it.
         head = await self._connection.fetchrow(sql.statement("head"))
         assert head is not None
         if self._place.position > head["position"]:
             raise EpochLost(self._place.position)
-        if self._place.position < start:
-            # Too far behind: what lies between would be pushed out again anyway.
-            self._place = await self._ask(bounds["epoch"], start, end_life=self._place.life)
+        if self._place.position < start or wire.version_of(self._place.life) != wire.VERSION:
+            # Too far behind: what lies between would be pushed out again anyway. Or of another release: a life is of one version.
+            self._place = await self._ask(bounds["epoch"], start, bounds["position"], end_life=self._place.life)
         log.info("publishing", epoch=self._place.epoch, life=self._place.life, position=self._place.position)
         return self._place
 
-    async def _ask(self, epoch: str, start: int, end_life: str = "") -> Place:
-        new_life = secrets.token_hex(4)
-        life, position = await self._call(self._begin, keys=[wire.META], args=[epoch, new_life, start, wire.META_TTL_SECONDS, end_life])
-        return Place(epoch, life.decode(), int(position), begun=life.decode() == new_life)
+    async def history(self) -> str:
+        """Returns whose log this is: which cluster, and which of its timelines."""
+        row = await self._connection.fetchrow(sql.statement("history"))
+        assert row is not None
+        return str(row[0])
+
+    def forget(self) -> None:
+        """Asks Redis anew before anything is published: another epoch has begun."""
+        self._place = None
+
+    async def _ask(self, epoch: str, start: int, head: int, end_life: str = "") -> Place:
+        cluster, timeline = (await self.history()).split("/")
+        args = [epoch, wire.new_life(), start, wire.META_TTL_SECONDS, end_life, cluster, timeline, _SILENT_SECONDS, head]
+        life, position = await self._call(self._begin, keys=[wire.META], args=args)
+        if not life:
+            raise LeftBehind(timeline, position.decode())
+        return Place(epoch, life.decode(), int(position))
 
     async def batch(self, place: Place, changes: list[Change], shapes: list[int]) -> Batch:
         """Returns what Redis is told of consecutive changes, or of the first of them where all are too much for one script."""
@@ -221,7 +254,9 @@ class Publisher:
 
     async def _call(self, script: Any, keys: Sequence[str], args: Sequence[Any]) -> Any:
         async with asyncio.timeout(_REPLY_SECONDS):
-            return await script(keys=keys, args=args)
+            answer = await script(keys=keys, args=args)
+        self._answered_at = time.monotonic()
+        return answer
 
     async def _shape(self, number: int) -> Shape:
         row = await self._connection.fetchrow(sql.statement("shape"), number)

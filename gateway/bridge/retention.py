@@ -7,6 +7,7 @@ import asyncpg
 import structlog
 
 import sql
+from gateway.bridge import life
 from gateway.bridge.listener import Connection
 
 _SHARE = 8
@@ -21,6 +22,7 @@ async def keep(connection: Connection, retention: timedelta) -> None:
     """Opens and drops segments for as long as it is let; a drop that readers are in the way of is tried again."""
     while True:
         await tidy(connection, retention)
+        await life.look(connection)
         await asyncio.sleep(min(_EVERY_SECONDS, retention.total_seconds() / _SHARE))
 
 

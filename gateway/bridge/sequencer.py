@@ -46,6 +46,10 @@ class Sequencer:
         self._busy = moved > 0
         return int(moved)
 
+    async def history(self) -> str:
+        """Returns whose log this is: which cluster, and which of its timelines."""
+        return str(await self._connection.fetchval(sql.statement("history")))
+
     async def reclaim(self) -> bool:
         """Empties the lane of the outbox that is not being filled, if it can be done without waiting for anybody."""
         return bool(await self._connection.fetchval("select rowcast.reclaim()"))

@@ -1,6 +1,6 @@
 """The embedded Valkey: its configuration, and how it is known to be ready.
 
-- It never evicts: a log that is evicted is a silent gap.
+- It never evicts: what is evicted has to be replayed from Postgres.
 - Its password is in its configuration file, never on its command line, which `ps` shows to everybody.
 - Its command line goes on naming its directory: by that the process is known to be ours.
 """

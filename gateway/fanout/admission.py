@@ -24,6 +24,7 @@ _COUNT_SECONDS = 86_400
 _AT_ONCE = 64
 _ANEW_AT_ONCE = 500
 _CALL_SECONDS = 1.0
+_FINISH_SECONDS = 3.0
 _REST_SECONDS = 0.02
 """Between two questions: alone each costs a connect 130 of its 600 µs, and those who are counted together also join together. Who
 comes alone does not wait."""
@@ -114,6 +115,11 @@ class Admission:
                 self._adrift = True
             await asyncio.sleep(min(_SIGN_SECONDS, 1.0) if self._adrift else _SIGN_SECONDS)
 
+    async def finish(self) -> None:
+        """Waits until those who have left are counted out, in at most some seconds; nobody comes or leaves afterwards."""
+        if self._counting is not None:
+            await asyncio.wait({self._counting}, timeout=_FINISH_SECONDS)
+
     def _ask(self, request: _Request) -> None:
         self._waiting.append(request)
         if self._counting is None:
@@ -184,12 +190,16 @@ class Admission:
             # Who has left is not counted any more.
             self._waiting = [request for request in self._waiting if request.change > 0]
             self._process = secrets.token_hex(8)
-            await self._redis.set(_ALIVE + self._process, 1, ex=_ALIVE_SECONDS)
+            # Until all is there; who comes meanwhile waits for no longer than a call may take.
+            self._adrift = True
+            async with asyncio.timeout(_CALL_SECONDS):
+                await self._redis.set(_ALIVE + self._process, 1, ex=_ALIVE_SECONDS)
             counts = [(f"{_PREFIX}{_WHAT[what]}:{name}", n) for (what, name), n in self._local.items() if self._limits[what - 1]]
             for start in range(0, len(counts), _ANEW_AT_ONCE):
                 pipeline = self._redis.pipeline(transaction=False)
                 for key, count in counts[start : start + _ANEW_AT_ONCE]:
                     pipeline.hincrby(key, self._process, count)
                     pipeline.expire(key, _COUNT_SECONDS)
-                await pipeline.execute()
+                async with asyncio.timeout(_CALL_SECONDS):
+                    await pipeline.execute()
             self._adrift = False

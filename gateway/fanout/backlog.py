@@ -63,6 +63,11 @@ class Backlog:
         bounds = await self._bounds.ask(None)
         return Head(bounds.epoch, max(bounds.earliest - 1, bounds.after_position))
 
+    async def latest(self) -> Head:
+        """Returns the end of the log in Postgres, wherever Redis is. Raises BacklogUnavailable if Postgres does not answer."""
+        bounds = await self._bounds.ask(None)
+        return Head(bounds.epoch, bounds.head)
+
     async def archive_alive(self) -> bool:
         """Says whether Postgres answers."""
         return await self._archive.alive()

@@ -195,8 +195,8 @@ async def _count(answers: Iterable[bytes], listening: float, most: int) -> Count
                 raise ValueError("too large")
             answer = orjson.loads(data)
             some = [_connection(each) for each in answer["connections"]]
-            counts = {str(name): int(number) for name, number in answer["streams"].items()}
-            total += int(answer["total"])
+            counts = {str(name): _number(number) for name, number in answer["streams"].items()}
+            total += _number(answer["total"])
         except (ValueError, TypeError, AttributeError, LookupError):
             log.warning("an answer that is not ours")
             continue
@@ -205,6 +205,13 @@ async def _count(answers: Iterable[bytes], listening: float, most: int) -> Count
         streams.update(counts)
     connections.sort(key=lambda each: (each["since"], each["connection"]))
     return Count(connections[:most], total, dict(sorted(streams.items())), processes, processes >= listening)
+
+
+def _number(told: Any) -> int:
+    # Sums of larger ones no JSON has.
+    if type(told) is not int or not 0 <= told < 2**32:
+        raise ValueError("no number of ours")
+    return told
 
 
 def _connection(told: dict[str, Any]) -> Mapping[str, Any]:

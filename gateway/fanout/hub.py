@@ -29,6 +29,7 @@ from gateway.fanout.snapshot import Snapshots
 from gateway.fanout.subscriber import State, Subscriber
 from gateway.fanout.tail import Tail
 from gateway.fanout.ticker import Ticker
+from gateway.task import side_by_side
 from gateway.wire import Beat, Entry
 
 log = structlog.get_logger()
@@ -76,11 +77,7 @@ class Hub:
 
     async def run(self) -> None:
         """Feeds and ticks until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.tail.run())
-            group.create_task(self._ticker.run())
-            group.create_task(self.components.run())
-            group.create_task(self.controls.run())
+        await side_by_side(self.tail.run(), self._ticker.run(), self.components.run(), self.controls.run())
 
     # Coming and going
 

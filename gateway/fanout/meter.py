@@ -54,6 +54,7 @@ class Meter:
             ["component"],
             registry=self.registry,
         )
+        self.tasks = Gauge("rowcast_tasks", "Tasks of the event loop: few, for an open stream has none", registry=self.registry)
         self.lag_positions = Gauge(
             "rowcast_bridge_lag_positions", "Positions in Postgres that Redis does not have yet", registry=self.registry
         )

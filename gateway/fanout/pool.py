@@ -7,7 +7,10 @@ from typing import Any
 
 import asyncpg
 
+from gateway import primary
+
 _CONNECTIONS = 4
+_connect: Any = primary.connect
 
 
 class Pool:
@@ -31,6 +34,7 @@ class Pool:
             if self._pool is None:
                 self._pool = await asyncpg.create_pool(
                     self._url,
+                    connect=_connect,
                     min_size=0,
                     max_size=_CONNECTIONS,
                     timeout=self._seconds,

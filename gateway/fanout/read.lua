@@ -2,8 +2,12 @@
 -- KEYS: meta, then the channels' logs. ARGV: epoch, life, then for each log: position, entries and bytes at most.
 -- Returns {epoch, life, position of the log, floor, entries of each key, newest id of each key or '',
 -- for each key 0, 1 if it may have more, 2 if it is no log of ours}; the last three only if the life is the reader's.
-local meta = redis.call('HMGET', KEYS[1], 'epoch', 'life', 'position', 'floor')
+local meta = redis.call('HMGET', KEYS[1], 'epoch', 'life', 'position', 'floor', 'evicted')
 if not meta[1] then return {} end
+-- A log that was evicted looks like one in which nothing has happened.
+local stats = redis.pcall('INFO', 'stats')
+local evicted = type(stats) == 'string' and string.match(stats, 'evicted_keys:(%d+)') or ''
+if meta[5] and meta[5] ~= evicted then return {} end
 local result = {meta[1], meta[2], meta[3], meta[4]}
 if meta[1] ~= ARGV[1] or meta[2] ~= ARGV[2] then return result end
 

@@ -66,7 +66,7 @@ class Recent:
         """Returns the end of the log, or None if there is none."""
         answer = await cast("Awaitable[list[bytes | None]]", self._redis.hmget(wire.META, "epoch", "position", "life"))
         epoch, position, life = answer
-        if epoch is None or position is None or life is None:
+        if epoch is None or position is None or life is None or wire.version_of(life.decode()) not in wire.READ:
             return None
         return Head(epoch.decode(), int(position), life.decode())
 
@@ -104,6 +104,8 @@ class Recent:
             if not answer:
                 break
             self._epoch, self._life = answer[0].decode(), answer[1].decode()
+            if wire.version_of(self._life) not in wire.READ:
+                break
             if len(answer) == 7:
                 found = {each: _found(each, *raw) for each, *raw in zip(wanted, *answer[4:], strict=True)}
                 return [_Answer(self._epoch, int(answer[2]), int(answer[3]), found)] * len(readers)

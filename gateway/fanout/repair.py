@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from gateway.fanout.backlog import Backlog, BacklogUnavailable
 from gateway.fanout.catchup import CatchUp
@@ -38,14 +39,28 @@ class Repair:
         self._catch_up = catch_up
         self._accept = accept
         self._flush = flush
+        # Where the log is, if Redis was found behind it.
+        self._beyond: Head | None = None
 
     async def needed(self) -> bool:
-        """Asks whether the log has gone on without us."""
+        """Asks whether the log has gone on without us: Redis, and then Postgres, for the bridge may not reach the Redis that we have."""
+        roster = self._roster
         try:
             head = await self._backlog.head()
+            another = head.epoch != roster.epoch
+            if not another and head.position > roster.position:
+                return True
         except BacklogUnavailable:
             return False
-        return head.epoch != self._roster.epoch or head.position > self._roster.position
+        try:
+            latest = await self._backlog.latest()
+        except BacklogUnavailable:
+            return another
+        # Of another epoch too: each begins above all that was ever sent.
+        if latest.position > roster.position:
+            self._beyond = latest
+            return True
+        return another and latest.epoch != roster.epoch
 
     async def run(self) -> None:
         """Brings every channel to the head of the log. Tries until it is done."""
@@ -61,7 +76,7 @@ class Repair:
 
     async def _once(self) -> None:
         roster = self._roster
-        head = await self._backlog.head()
+        head = await self._head()
         if not roster.epoch:
             roster.begin(Cursor(head.epoch, head.position), head.life)
             return
@@ -74,6 +89,18 @@ class Repair:
             roster.begin(Cursor(head.epoch, head.position), head.life)
             return
         await self._read(channels, head)
+
+    async def _head(self) -> Head:
+        """Returns the end of the log: as Redis has it, or Postgres where Redis was found behind, or speaks of another epoch."""
+        head, beyond = await self._backlog.head(), self._beyond
+        self._beyond = None
+        if self._roster.epoch not in ("", head.epoch):
+            # It may be a replica that was behind, and the epoch long over; or this Postgres a primary that was left behind.
+            # Each epoch begins above all that was ever sent, so the one that is further is the present one.
+            with suppress(BacklogUnavailable):
+                latest = await self._backlog.latest()
+                return head if latest.epoch == head.epoch or head.position > latest.position else latest
+        return beyond if beyond is not None and beyond.position > head.position else head
 
     async def _read(self, channels: dict[str, Channel], head: Head) -> None:
         roster = self._roster

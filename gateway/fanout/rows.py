@@ -30,6 +30,9 @@ async def send_rows(subscriber: Subscriber, snapshots: Snapshots) -> None:
                         return
                 rows = page
             if number == last:
+                await reading.end()
+                if subscriber.state is State.ENDED:
+                    return
                 subscriber.snapshot_due = False
                 subscriber.start(reading.cursor)
                 subscriber.seen = reading.seen

@@ -2,6 +2,7 @@
 
 - Read as the user's role with their claims, so row-level security decides; whose rows they are is asked for besides.
 - What is visible in the transaction's snapshot is in the rows, also what gets its position later: `seen` says which that is.
+- What a writer did not wait to have on the disk (synchronous_commit=off) is waited for before the last page.
 - A few at a time, each page when the last has left: a storm of snapshots waits here, not in Postgres.
 """
 
@@ -17,6 +18,7 @@ import orjson
 
 import sql
 from auth.principal import Principal
+from gateway import primary
 from gateway.fanout.frame import Cursor
 from gateway.fanout.look import Look
 from streams.stream import Owner
@@ -62,9 +64,10 @@ class Seen:
 class Reading:
     """An open transaction: where the log stood, what was seen, and the rows."""
 
-    def __init__(self, connection: Any, cursor: Cursor, seen: Seen, queries: Mapping[str, str]) -> None:
-        self.cursor = cursor
-        self.seen = seen
+    def __init__(self, connection: Any, head: Mapping[str, Any], queries: Mapping[str, str]) -> None:
+        self.cursor = Cursor(head["epoch"], head["position"])
+        self.seen = Seen.parse(head["seen"])
+        self._written = head["written"]
         self._connection = connection
         self._queries = queries
 
@@ -88,6 +91,16 @@ class Reading:
         if page:
             yield page
 
+    async def end(self) -> None:
+        """Ends the transaction, and returns when no crash can take back what it saw. Raises SnapshotUnavailable.
+
+        Else a client would have rows that never were. And as Postgres gives numbers of lost transactions out again, others' changes would
+        pass for seen.
+        """
+        with postgres():
+            await self._connection.execute(sql.statement("snapshot_end"), self._written)
+            await self._connection.execute("commit")
+
 
 class Snapshots:
     """Opens them, `_AT_ONCE` at a time, and of one user one at a time. `role` is whom row-level security judges."""
@@ -104,7 +117,7 @@ class Snapshots:
         """Begins a transaction for the streams of these looks, for somebody whose claims are kept. Raises SnapshotUnavailable."""
         async with self._turns.setdefault(principal.user_id, asyncio.Lock()), self._free:
             with postgres():
-                connection = await asyncpg.connect(
+                connection = await primary.connect(
                     self._url,
                     timeout=_CONNECT_SECONDS,
                     command_timeout=_PAGE_SECONDS,
@@ -122,7 +135,7 @@ class Snapshots:
                     await connection.execute(sql.statement("become"), self._role, principal.claims)
                 if head is None or any(look.stream.name not in queries for look in looks):
                     raise SnapshotUnavailable("the streams are not installed")
-                yield Reading(connection, Cursor(head["epoch"], head["position"]), Seen.parse(head["seen"]), queries)
+                yield Reading(connection, head, queries)
             finally:
                 connection.terminate()
 

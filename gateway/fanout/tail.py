@@ -2,7 +2,8 @@
 
 - One connection, in order. Losing it is never mended behind our back: it is opened anew, every channel is subscribed and
   confirmed again, and then the hub repairs, before the first new entry goes out.
-- Silence is a question: the bridge beats every second, so after three without a word the log is asked where it stands.
+- Silence is a question: the bridge beats every second, so after three without a word from it the log is asked where it stands, again
+  and again: where the bridge does not reach this Redis, what it has in Postgres comes from there.
 - This path never awaits a client. What a reader cannot take is the reader's matter, so Redis never has to wait for us.
 """
 
@@ -13,13 +14,13 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 import structlog
-from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from gateway import backoff, wire
+from gateway import backoff, sentinel, wire
+from gateway.task import side_by_side
 from gateway.wire import Beat, Entry
 
 SILENCE_SECONDS = 3.0
@@ -59,16 +60,16 @@ class Tail:
 
     def __init__(self, redis_url: str, hub: Sink) -> None:
         # RESP2: what arrives on a subscribed connection is a plain list.
-        self._pool: ConnectionPool = ConnectionPool.from_url(
-            redis_url, protocol=2, socket_connect_timeout=5, socket_timeout=None, retry=Retry(NoBackoff(), 0)
-        )
+        self._pool = sentinel.pool(redis_url, protocol=2, socket_connect_timeout=5, socket_timeout=None, retry=Retry(NoBackoff(), 0))
         self._hub = hub
         self._confirmed: dict[str, asyncio.Event] = {}
-        self._heard = 0.0
+        # The last word of anybody, and of the bridge: others who talk here do not stand for it.
+        self._heard = self._told = 0.0
         self._calm = asyncio.Event()
         self._calm.set()
         self._commands: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
         self.connected = False
+        self._foreign = False
 
     async def listen(self, channels: Iterable[str]) -> None:
         """Returns when the channels' subscriptions are confirmed: from here on nothing of them is missed."""
@@ -102,11 +103,8 @@ class Tail:
                 await self._resume(connection)
                 self.connected = True
                 failures = 0
-                async with asyncio.TaskGroup() as group:
-                    self._heard = time.monotonic()
-                    group.create_task(self._read(connection))
-                    group.create_task(self._watch(connection))
-                    group.create_task(self._command(connection))
+                self._heard = self._told = time.monotonic()
+                await side_by_side(self._read(connection), self._watch(connection), self._command(connection))
             except* (RedisError, OSError, TimeoutError) as error:
                 failures += 1
                 log.warning("the tail has lost Redis", error=type(error.exceptions[0]).__name__)
@@ -176,22 +174,24 @@ class Tail:
             await self._take(message)
 
     async def _watch(self, connection: AbstractConnection) -> None:
-        """Asks log and connection when nothing was heard for a while; raises TimeoutError when the connection does not answer."""
-        asked = False
+        """Asks log and connection while nothing is heard of the bridge; raises TimeoutError when the connection does not answer."""
+        asked = -math.inf
         while True:
             await asyncio.sleep(SILENCE_SECONDS / 3)
-            silence = time.monotonic() - self._heard
-            if silence < SILENCE_SECONDS or not self._calm.is_set():
-                asked = False
-            elif not asked:
-                asked = True
+            now = time.monotonic()
+            if now - self._told < SILENCE_SECONDS or not self._calm.is_set():
+                asked = -math.inf
+            elif now - asked >= SILENCE_SECONDS and asked < self._heard:
+                asked = now
+                if await sentinel.left(self._pool, connection):
+                    raise TimeoutError
                 await connection.send_command("PING", check_health=False)
                 # The bridge may be silent, or the connection: does the log know more than we were told?
                 if await self._hub.behind() and self._calm.is_set():
                     # What was revoked was not heard either.
                     await self._hub.refresh()
                     await self._repair()
-            elif silence >= 2 * SILENCE_SECONDS:
+            elif now - self._heard >= 2 * SILENCE_SECONDS:
                 raise TimeoutError
 
     async def _repair(self) -> None:
@@ -210,10 +210,19 @@ class Tail:
                     self._hub.control(message[2])
                     return
                 heard = Beat.decode(message[2]) if channel == wire.HEAD else wire.decode_published(channel, message[2])
+            except wire.OtherVersion as error:
+                # To us this bridge is silent: what it publishes comes from Postgres.
+                if not self._foreign:
+                    log.error("web processes are to be upgraded before the bridges", error=str(error))
+                self._foreign = True
+                return
             except Exception:
                 # Somebody else publishes here. What may be missing for it, the chain will tell.
-                log.warning("a message that is not ours", channel=channel)
+                if not self._foreign:
+                    log.warning("a message that is not ours", channel=channel)
                 return
+            self._foreign = self._foreign and not isinstance(heard, Beat)
+            self._told = self._heard
             if not (self._hub.beat(heard) if isinstance(heard, Beat) else self._hub.dispatch(heard)):
                 await self._repair()
         elif kind == b"subscribe":

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from auth.jwks import Jwks
 from auth.revocation import Revocations
 from auth.ticket import Tickets
-from gateway import wire
+from gateway import sentinel, wire
 from gateway.fanout.admission import Admission
 from gateway.fanout.archive import Archive
 from gateway.fanout.backlog import Backlog
@@ -30,10 +30,11 @@ from gateway.fanout.look import Looks
 from gateway.fanout.meter import Meter
 from gateway.fanout.snapshot import Snapshots
 from gateway.fanout.vitals import Vitals
-from gateway.http import access, admin, console, error, health, stream
+from gateway.http import access, admin, console, error, health, openapi, stream
 from gateway.http.gate import Gate
 from gateway.http.protocol import Heads
 from gateway.settings import Settings, SettingsError
+from gateway.task import ended
 from streams.catalog import Catalog, load
 
 _REDIS_CONNECTIONS = 32
@@ -50,8 +51,9 @@ def create(settings: Settings, catalog: Catalog | None = None) -> Starlette:
     verifier = settings.verifier()
     # Reading is repeatable, so here a retry does no harm.
     # A storm of readers waits for a connection: an error would look as if Redis were away, and send them all to Postgres.
-    pool = BlockingConnectionPool.from_url(
+    pool = sentinel.pool(
         settings.redis_url,
+        BlockingConnectionPool,
         max_connections=_REDIS_CONNECTIONS,
         timeout=10,
         protocol=3,
@@ -61,8 +63,9 @@ def create(settings: Settings, catalog: Catalog | None = None) -> Starlette:
     redis = Redis.from_pool(pool)
     # Counting, tickets and messages are not repeatable: a retry would count twice, or find a ticket spent by itself.
     once = Redis.from_pool(
-        BlockingConnectionPool.from_url(
+        sentinel.pool(
             settings.redis_url,
+            BlockingConnectionPool,
             max_connections=_REDIS_CONNECTIONS,
             timeout=2,
             protocol=3,
@@ -89,7 +92,8 @@ def create(settings: Settings, catalog: Catalog | None = None) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
-        running = [asyncio.create_task(hub.run()), asyncio.create_task(admission.run())]
+        work = (hub.run(), admission.run(), sentinel.follow_on(pool, once.connection_pool))
+        running = [asyncio.create_task(each) for each in work]
         for task in running:
             task.add_done_callback(_end_loudly)
         draining: list[asyncio.Task[None]] = []
@@ -99,15 +103,15 @@ def create(settings: Settings, catalog: Catalog | None = None) -> Starlette:
                 draining.append(asyncio.create_task(hub.drain(settings.drain.total_seconds() * _DRAIN_SHARE)))
 
         yield {"drain": drain, "heads": Heads()}
-        for task in (*running, *draining):
-            task.cancel()
-        await asyncio.gather(*running, *draining, return_exceptions=True)
+        await ended([*running, *draining])
+        # Before what it asks is closed.
+        await admission.finish()
         await archive.close()
         await judge.close()
         if isinstance(verifier.keys, Jwks):
             await verifier.keys.close()
-        await redis.aclose()
-        await once.aclose()
+        for each in (redis, once):
+            await sentinel.close(each)
 
     app = Starlette(
         routes=[
@@ -126,6 +130,7 @@ def create(settings: Settings, catalog: Catalog | None = None) -> Starlette:
             Route("/livez", health.livez),
             Route("/readyz", health.readyz),
             Route("/metrics", health.metrics),
+            Route(openapi.PATH, openapi.document),
             Route("/console", console.page),
             Route("/console/{name}", console.part),
         ],

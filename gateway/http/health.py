@@ -1,5 +1,7 @@
 """`/livez`, `/readyz`, `/metrics`: for those who run it."""
 
+import asyncio
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
@@ -29,4 +31,5 @@ async def metrics(request: Request) -> Response:
         positions, seconds = lag
         meter.lag_positions.set(positions)
         meter.lag_seconds.set(seconds)
+    meter.tasks.set(len(asyncio.all_tasks()))
     return Response(meter.render(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -4,6 +4,7 @@
 - An unknown id is never an error and never silence: it is a `reset`.
 """
 
+import asyncio
 import random
 import time
 
@@ -21,7 +22,7 @@ from gateway.fanout.subscriber import Subscriber
 from gateway.http import error
 from gateway.http.credentials import Caller, identify
 from gateway.http.gate import Gate, told_to_come_back
-from gateway.http.query import Query
+from gateway.http.query import Query, last_event_id
 from gateway.http.response import StreamResponse, headers_only, refusal
 from streams.catalog import Catalog
 
@@ -32,7 +33,15 @@ class OpenStream:
     """GET /streams/{names} as an ASGI application: Starlette's wrapper of functions would catch errors a second time, for 25 µs."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = await _open_stream(Request(scope, receive, send))
+        request = Request(scope, receive, send)
+        try:
+            answer = await _open_stream(request)
+        except asyncio.CancelledError:
+            hub: Hub = request.app.state.hub
+            if not hub.draining:
+                raise
+            # Nobody has answered us for as long as the server may drain. After an error an EventSource would never come back.
+            answer = refusal("shutdown", Cursor.parse(last_event_id(request)))
         await answer(scope, receive, send)
 
 

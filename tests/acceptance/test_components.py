@@ -1,7 +1,8 @@
 """Postgres, Redis or the bridge goes away: streams stay open, `system` says so to those who may know, and what was missed comes."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from gateway.fanout import components
 from streams.catalog import Catalog, load
 from tests.support import sse
-from tests.support.gateway import bridge, until, web
+from tests.support.gateway import Web, bridge, until, web
 from tests.support.proxy import Proxy, proxied
 from tests.support.servers import Servers
 
@@ -23,6 +24,14 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(components, "_LOOK_SECONDS", 0.02)
     monkeypatch.setattr(components, "_PATIENCE_SECONDS", {"bridge": 2.5, "redis": 0.1, "postgres": 0.1})
     monkeypatch.setattr(components, "_SUSPICIOUS_SECONDS", 2.0)
+
+
+@asynccontextmanager
+async def well(servers: Servers) -> AsyncIterator[Web]:
+    """A web process that has found everything, however long that took."""
+    async with web(servers) as each:
+        await until(lambda: each.hub.tail.connected and each.hub.last_beat is not None and not each.hub.components.down)
+        yield each
 
 
 def _away(proxy: Proxy) -> None:
@@ -55,7 +64,7 @@ async def test_postgres_goes_and_comes(servers: Servers) -> None:
     """Streams stay; an admin hears of Postgres, and of the bridge that cannot work; a resume is served from Redis; nothing is lost."""
     async with proxied(servers.database_url) as postgres:
         behind = replace(servers, database_url=postgres.url(servers.database_url))
-        async with bridge(behind), web(behind) as gateway, gateway.stream("system", 13, "admin") as admin, gateway.stream() as customer:
+        async with bridge(behind), well(behind) as gateway, gateway.stream("system", 13, "admin") as admin, gateway.stream() as customer:
             ready = await customer.until("ready")
             await admin.until("ready")
             await _change(servers, "before")
@@ -81,7 +90,7 @@ async def test_redis_goes_and_comes(servers: Servers) -> None:
     """Streams stay and catch up; of the bridge, which cannot be heard meanwhile, nothing is said."""
     async with proxied(servers.redis_url) as redis:
         behind = replace(servers, redis_url=redis.url(servers.redis_url))
-        async with bridge(servers), web(behind) as gateway, gateway.stream("system", 13, "admin") as admin, gateway.stream() as customer:
+        async with bridge(servers), well(behind) as gateway, gateway.stream("system", 13, "admin") as admin, gateway.stream() as customer:
             await customer.until("ready")
             await admin.until("ready")
             _away(redis)

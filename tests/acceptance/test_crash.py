@@ -2,9 +2,7 @@
 
 import asyncio
 import random
-import secrets
 import signal
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -72,11 +70,8 @@ async def test_control_successor_begins_at_the_head(servers: Servers, tmp_path: 
     await connection.close()
 
 
-async def test_bridges_are_killed(servers: Servers, tmp_path: Path) -> None:
+async def test_bridges_are_killed(servers: Servers, tmp_path: Path, chance: random.Random) -> None:
     """Bridges that are killed at random moments, one after the other, are as good as one that lives."""
-    seed = secrets.randbits(32)
-    sys.stdout.write(f"seed {seed}\n")
-    moments = random.Random(seed)
     logs = [tmp_path / f"{number}.log" for number in range(4)]
     async with web(servers) as gateway, reading(readers := audience(gateway)):
         with ExitStack() as stack:
@@ -89,7 +84,7 @@ async def test_bridges_are_killed(servers: Servers, tmp_path: Path) -> None:
             async with writing(servers, writers=2) as traffic:
                 while len(living) > 1:
                     await until(active)
-                    await asyncio.sleep(moments.uniform(0, 0.5))
+                    await asyncio.sleep(chance.uniform(0, 0.5))
                     bridge = living.pop(active()[0])
                     bridge.send_signal(signal.SIGKILL)
                     bridge.wait()

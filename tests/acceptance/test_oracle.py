@@ -1,7 +1,7 @@
 """The oracle: whatever is written, and whoever comes and goes, each client's view ends as what Postgres would show that user.
 
 - Generated transactions, some left open, are given positions and published when the machine says so; clients connect with filters
-  and snapshots, are cut, and come back with their last id.
+  and snapshots, in all formats, to all streams that have snapshots, one or several, are cut, and come back with their last id.
 - When all is quiet, a view must equal SELECT as that user's role, under row-level security, with that filter.
 """
 
@@ -41,10 +41,11 @@ def _settings(examples: int, steps: int, **more: Any) -> settings:
     return settings(max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=checks, database=None, **more)
 
 
+@pytest.mark.timeout(600)
 def test_views_are_what_postgres_shows(stage: type[Machine], pytestconfig: pytest.Config) -> None:
     """Each client's view, from snapshots and events, ends as SELECT under its role and filter."""
     long = pytestconfig.getoption("--long")
-    run_state_machine_as_test(stage, settings=_settings(300 if long else 12, 40 if long else 25))
+    run_state_machine_as_test(stage, settings=_settings(100 if long else 10, 40 if long else 25))
 
 
 def _leave_rule_off(patch: pytest.MonkeyPatch, stage: type[Machine]) -> None:
@@ -83,8 +84,11 @@ def _row_level_security_off(patch: pytest.MonkeyPatch, stage: type[Machine]) -> 
     for each in (stage.gateway.hub._catch_up._snapshots, stage.gateway.hub._catch_up._judge):
         assert isinstance(each, Snapshots | Judge)
         patch.setattr(each, "_role", "postgres")
+    # A policy that hides nothing is no loss.
+    stage.run(stage.writers[0].execute("update bookings set notes = 'hidden', provider_id = 9 where id < 4"))
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     "off",
     [

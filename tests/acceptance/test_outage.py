@@ -14,7 +14,7 @@ from tests.gateway.fanout.manual import manual
 from tests.gateway.fanout.traffic import go_on, under_load
 from tests.support.gateway import until, web
 from tests.support.ledger import Reader, agreed, reading
-from tests.support.servers import FAST, Servers, _prepare_template, with_database
+from tests.support.servers import FAST, Servers, prepare
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +28,8 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServe
 
 async def test_postgres_restarts(run_servers: Servers, postgres: PostgresServer) -> None:
     """Postgres crashes and comes back: what was acknowledged arrives, and of the rest whole transactions or nothing."""
-    await _prepare_template(postgres.url)
-    own = Servers(with_database(postgres.url, "template_rowcast"), run_servers.redis_url)
+    await prepare(postgres.url)
+    own = Servers(postgres.url, run_servers.redis_url)
     async with Redis.from_url(own.redis_url) as redis:
         await redis.flushall()
     async with under_load(own, own) as readers:

@@ -74,7 +74,7 @@ async def _write_much(servers: Servers, enough: Callable[[], bool] = lambda: Fal
 
 @each_proxy
 async def test_a_reader_that_does_not_read(servers: Servers, tmp_path: Path, proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy takes little more than its client does: the gateway sees a slow reader, and ends it; the proxy has grown by little."""
+    """A proxy takes little more than its client does: the gateway sees a slow reader, and ends it; the proxy has not kept it all."""
     monkeypatch.setattr("gateway.fanout.ticker.SLOW_SECONDS", 1.0)
     async with behind(servers, proxy, tmp_path) as (web, each), _reading_nothing(each):
         await until(lambda: web.hub.roster.subscribers)
@@ -82,7 +82,8 @@ async def test_a_reader_that_does_not_read(servers: Servers, tmp_path: Path, pro
         await _write_much(servers)
         await until(lambda: sample(web, "rowcast_endings_total", reason="slow") == 1)
         await until(lambda: sample(web, "rowcast_connections") == 0)
-        assert each.memory_bytes - before < 8_000_000
+        # Caddy lets up to 30 MB of garbage lie.
+        assert each.memory_bytes - before < MUCH * len(LARGE)
 
 
 async def test_control_a_proxy_that_takes_everything(servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import random
-import secrets
-import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -74,15 +72,12 @@ class Faults:
         )
 
 
-async def test_storm(servers: Servers, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config) -> None:
+async def test_storm(servers: Servers, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config, chance: random.Random) -> None:
     """Whatever happens to Redis, to the sessions of Postgres and to their connections, readers see exactly the log, and no reset."""
 
     async def everybody(_: object) -> None:
         return None
 
-    seed = secrets.randbits(32)
-    sys.stdout.write(f"seed {seed}\n")
-    chance = random.Random(seed)
     monkeypatch.setattr(lease, "acquire", everybody)
     monkeypatch.setattr(roster, "_LINGER_SECONDS", 0.1)
     monkeypatch.setattr(repair, "_ENTRIES", chance.choice([10, 5000]))

@@ -3,26 +3,17 @@
 No request is routed by Playwright, which would answer preflights itself: foreign pages are served.
 """
 
-import json
 import os
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import BrowserContext, Page, async_playwright
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import HTMLResponse
-from starlette.routing import Route
-
-from tests.support import http_server
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-EVIL = "evil.example"
-"""A host of another site, which the browser finds on this machine."""
 CONNECTING, CLOSED = 0, 2
 """The states of an EventSource: it comes back by itself, and it never does."""
 _WITHIN_MS = 30_000
@@ -120,32 +111,27 @@ def chromium() -> str:
     return found
 
 
-@pytest.fixture
-async def elsewhere() -> AsyncIterator[int]:
-    """Serves an empty page at /page, whatever the host, and yields the port: an origin that is not the gateway's."""
-
-    async def page(request: Request) -> HTMLResponse:
-        return HTMLResponse("<!doctype html><title>Elsewhere</title>")
-
-    async with http_server.by_hypercorn(Starlette(routes=[Route("/page", page)])) as port:
-        yield port
-
-
-@pytest.fixture
-async def profile(chromium: str, elsewhere: int, tmp_path: Path) -> AsyncIterator[BrowserContext]:
-    """A browser with a fresh profile: its pages have the same cookies.
-
-    It is on disk for one setting: Debian's Chromium, and any that is incognito, sends no cookies to other sites, and what
-    is to be seen here is what holds where they are sent.
-    """
-    preferences = tmp_path / "profile" / "Default" / "Preferences"
-    preferences.parent.mkdir(parents=True)
-    preferences.write_text(json.dumps({"profile": {"cookie_controls_mode": 0}}))
+@pytest_asyncio.fixture(loop_scope="package", scope="package")
+async def one_browser(chromium: str) -> AsyncIterator[Browser]:
+    """The browser of the whole folder: to start one, and what speaks with it, takes longer than most tests."""
     async with async_playwright() as playwright:
-        context = await playwright.chromium.launch_persistent_context(
-            tmp_path / "profile", executable_path=chromium, args=["--no-sandbox", f"--host-resolver-rules=MAP {EVIL} 127.0.0.1"]
-        )
-        context.set_default_timeout(_WITHIN_MS)
-        await context.add_init_script(_SCRIPT)
-        yield context
+        browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="package")
+async def browser(one_browser: Browser) -> AsyncIterator[Browser]:
+    """A browser in which each visitor has cookies of their own; it forgets them all after the test."""
+    yield one_browser
+    for context in one_browser.contexts:
         await context.close()
+
+
+@pytest_asyncio.fixture(loop_scope="package")
+async def profile(browser: Browser) -> BrowserContext:
+    """A visitor's browser: its pages have the same cookies."""
+    context = await browser.new_context()
+    context.set_default_timeout(_WITHIN_MS)
+    await context.add_init_script(_SCRIPT)
+    return context

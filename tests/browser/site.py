@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
 
 from streams.catalog import load
 from tests.examples.conftest import EXAMPLES, python, site
@@ -50,15 +50,6 @@ class Site:
             return await connection.fetchval(statement, *args)
         finally:
             await connection.close()
-
-
-@pytest.fixture
-async def browser(chromium: str) -> AsyncIterator[Browser]:
-    """A real Chromium, in which each visitor has cookies of their own."""
-    async with async_playwright() as playwright:
-        each = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield each
-        await each.close()
 
 
 @asynccontextmanager

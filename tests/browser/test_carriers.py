@@ -11,14 +11,20 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from playwright.async_api import BrowserContext, Page
+from playwright.async_api import BrowserContext, Page, async_playwright
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+from starlette.routing import Route
 
-from tests.browser.conftest import CLOSED, CONNECTING, EVIL, ask, listen, open_page
-from tests.support import sse
+from tests.browser.conftest import _SCRIPT, _WITHIN_MS, CLOSED, CONNECTING, ask, listen, open_page
+from tests.support import http_server, sse
 from tests.support.gateway import Web, bridge, gateway, token, until, web
 from tests.support.process import command, environment, free_port, started, wait_ready
 from tests.support.servers import Servers
 
+EVIL = "evil.example"
+"""A host of another site, which the browser finds on this machine."""
 STREAM = "/streams/bookings"
 Carrier = Callable[[Page, str], Awaitable[str]]
 
@@ -67,6 +73,37 @@ async def web_process(servers: Servers, port: int, directory: Path) -> AsyncIter
         yield
         process.send_signal(signal.SIGTERM)
         await until(lambda: process.poll() is not None)
+
+
+@pytest.fixture
+async def elsewhere() -> AsyncIterator[int]:
+    """Serves an empty page at /page, whatever the host, and yields the port: an origin that is not the gateway's."""
+
+    async def page(request: Request) -> HTMLResponse:
+        return HTMLResponse("<!doctype html><title>Elsewhere</title>")
+
+    async with http_server.by_hypercorn(Starlette(routes=[Route("/page", page)])) as port:
+        yield port
+
+
+@pytest.fixture
+async def profile(chromium: str, elsewhere: int, tmp_path: Path) -> AsyncIterator[BrowserContext]:
+    """A browser with a fresh profile: its pages have the same cookies.
+
+    It is on disk for one setting: Debian's Chromium, and any that is incognito, sends no cookies to other sites, and what
+    is to be seen here is what holds where they are sent.
+    """
+    preferences = tmp_path / "profile" / "Default" / "Preferences"
+    preferences.parent.mkdir(parents=True)
+    preferences.write_text(json.dumps({"profile": {"cookie_controls_mode": 0}}))
+    async with async_playwright() as playwright:
+        context = await playwright.chromium.launch_persistent_context(
+            tmp_path / "profile", executable_path=chromium, args=["--no-sandbox", f"--host-resolver-rules=MAP {EVIL} 127.0.0.1"]
+        )
+        context.set_default_timeout(_WITHIN_MS)
+        await context.add_init_script(_SCRIPT)
+        yield context
+        await context.close()
 
 
 async def test_a_cookie(servers: Servers, profile: BrowserContext) -> None:

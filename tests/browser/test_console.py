@@ -8,11 +8,14 @@ from collections.abc import AsyncIterator
 
 import orjson
 import pytest
+import pytest_asyncio
 from playwright.async_api import BrowserContext, expect
 
 from tests.browser.console import REFUSED, WITHIN_MS, Console, base_of, change, console, note, watching
 from tests.support.gateway import Web, gateway, token, until
 from tests.support.servers import Servers
+
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 NASTY = 'O\'Brien "x" $HOME `id` \\ {a,b} [1-3] ü → & #'
 
@@ -22,7 +25,7 @@ _BREAK = """() => {
 }"""
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="package")
 async def web(servers: Servers) -> AsyncIterator[Web]:
     """A bridge and a web process with the console."""
     async with gateway(servers, console=True) as each:

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import BrowserContext, Route, expect
 
 from tests.browser.console import REFUSED, UNREACHABLE, WITHIN_MS, base_of, console, note
@@ -15,8 +16,10 @@ from tests.support.gateway import Web, bridge, gateway, token, until
 from tests.support.process import command, environment, free_port, started, wait_ready
 from tests.support.servers import Servers
 
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
-@pytest.fixture
+
+@pytest_asyncio.fixture(loop_scope="package")
 async def web(servers: Servers) -> AsyncIterator[Web]:
     """A bridge and a web process with the console."""
     async with gateway(servers, console=True) as each:

@@ -4,14 +4,17 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import BrowserContext, Page, Route, expect
 
 from tests.browser.console import REFUSED, WITHIN_MS, Console, base_of, console, note
 from tests.support.gateway import Web, gateway, token, until
 from tests.support.servers import Servers
 
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
-@pytest.fixture
+
+@pytest_asyncio.fixture(loop_scope="package")
 async def web(servers: Servers) -> AsyncIterator[Web]:
     """A bridge and a web process with the console."""
     async with gateway(servers, console=True) as each:

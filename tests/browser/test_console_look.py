@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import BrowserContext, expect
 
 from tests.browser.console import WITHIN_MS, Console, base_of, change, console, note
@@ -16,6 +17,8 @@ from tests.support.gateway import Web, gateway, token
 from tests.support.node import needed
 from tests.support.process import ROOT
 from tests.support.servers import Servers
+
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 PICTURES = Path(os.environ.get("ARTEFACTS") or ROOT / ".artefacts") / "console"
 _BOOKED = """
@@ -35,7 +38,7 @@ def axe() -> str:
     return (needed(Path(__file__).parent) / "axe-core" / "axe.min.js").read_text()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="package")
 async def web(servers: Servers) -> AsyncIterator[Web]:
     """A bridge and a web process with the console."""
     async with gateway(servers, console=True) as each:

@@ -5,11 +5,14 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import BrowserContext, Route, expect
 
 from tests.browser.console import WITHIN_MS, Console, base_of, change, console
 from tests.support.gateway import gateway, token
 from tests.support.servers import Servers
+
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 _CREATED = {"version": 1, "property_id": 1, "created_at": "2026-05-04T13:27:01Z"}
 _MANY = 200_000
@@ -20,7 +23,7 @@ _LISTEN = """() => {
 }"""
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="package")
 async def each(servers: Servers, profile: BrowserContext) -> AsyncIterator[Console]:
     """An open console of a gateway that runs."""
     async with gateway(servers, console=True) as web, console(profile, base_of(web.port)) as seen:

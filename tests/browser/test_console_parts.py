@@ -7,11 +7,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import BrowserContext, expect
 
 from tests.browser.console import Console, base_of, change, console, note
 from tests.support.gateway import gateway, token
 from tests.support.servers import Servers
+
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 _READ = """async ([bytes, cuts]) => {
   const {Parser} = await import("/console/sse.js");
@@ -26,7 +29,7 @@ _PIECES = """async bytes => {
 _OUTLINE = "(({outlineStyle, outlineWidth}) => [outlineStyle, outlineWidth])(getComputedStyle(document.activeElement))"
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="package")
 async def each(servers: Servers, profile: BrowserContext) -> AsyncIterator[Console]:
     """An open console of a gateway that runs."""
     async with gateway(servers, console=True) as web, console(profile, base_of(web.port)) as seen:

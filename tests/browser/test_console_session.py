@@ -1,11 +1,14 @@
 """The console where it is switched off, for who has a session."""
 
+import pytest
 from playwright.async_api import BrowserContext
 
 from tests.browser.conftest import ask, open_page
 from tests.browser.console import base_of
 from tests.support.gateway import token, web
 from tests.support.servers import Servers
+
+pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 
 async def test_a_session(servers: Servers, profile: BrowserContext) -> None:

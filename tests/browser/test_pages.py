@@ -6,25 +6,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
-from tests.browser.site import Site, activity, booking, browser, example, listing, live, signed_in, visitor
+from tests.browser.site import Site, activity, booking, example, listing, live, signed_in, visitor
 from tests.examples.conftest import acquire, acquire_template, homeser, homeser_template, pages
 from tests.support.servers import Servers
 
-__all__ = ["acquire", "acquire_template", "browser", "homeser", "homeser_template", "pages"]
+__all__ = ["acquire", "acquire_template", "homeser", "homeser_template", "pages"]
 
 # The first of them builds the pages.
-pytestmark = [pytest.mark.usefixtures("pages"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.usefixtures("pages"), pytest.mark.timeout(300)]
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="package")
 async def marketplace(homeser: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
     async with example("homeser", homeser, tmp_path, monkeypatch) as each:
         yield each
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="package")
 async def listings(acquire: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
     async with example("acquire", acquire, tmp_path, monkeypatch) as each:
         yield each

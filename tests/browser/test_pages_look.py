@@ -8,16 +8,16 @@ from typing import Any, Literal
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from tests.browser.site import browser, example, listing, live, running, signed_in, visitor
+from tests.browser.site import example, listing, live, running, signed_in, visitor
 from tests.examples.conftest import acquire, acquire_template, homeser, homeser_template, pages
 from tests.support.node import needed
 from tests.support.process import ROOT, free_port
 from tests.support.servers import Servers
 
-__all__ = ["acquire", "acquire_template", "browser", "homeser", "homeser_template", "pages"]
+__all__ = ["acquire", "acquire_template", "homeser", "homeser_template", "pages"]
 
 # The first of them builds the pages.
-pytestmark = [pytest.mark.usefixtures("pages"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.usefixtures("pages"), pytest.mark.timeout(600)]
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 WIDTHS = (390, 1280)
 RUN = """async () => {

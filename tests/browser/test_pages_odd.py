@@ -3,14 +3,14 @@
 import pytest
 from playwright.async_api import Browser, Route, expect
 
-from tests.browser.site import Site, booking, browser, listing, live, signed_in
+from tests.browser.site import Site, booking, listing, live, signed_in
 from tests.browser.test_pages import listings, looking, marketplace, shared
 from tests.examples.conftest import acquire, acquire_template, homeser, homeser_template, pages
 
-__all__ = ["acquire", "acquire_template", "browser", "homeser", "homeser_template", "listings", "marketplace", "pages"]
+__all__ = ["acquire", "acquire_template", "homeser", "homeser_template", "listings", "marketplace", "pages"]
 
 # The first of them builds the pages.
-pytestmark = [pytest.mark.usefixtures("pages"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.usefixtures("pages"), pytest.mark.timeout(300)]
 
 
 async def test_address(listings: Site, browser: Browser) -> None:

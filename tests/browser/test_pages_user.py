@@ -4,16 +4,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Page, Route, expect
 
-from tests.browser.site import Site, booking, browser, example, live, signed_in
+from tests.browser.site import Site, booking, example, live, signed_in
 from tests.examples.conftest import homeser, homeser_template, pages
 from tests.support.servers import Servers
 
-__all__ = ["browser", "homeser", "homeser_template", "pages"]
+__all__ = ["homeser", "homeser_template", "pages"]
 
 # The first of them builds the pages.
-pytestmark = [pytest.mark.usefixtures("pages"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.usefixtures("pages"), pytest.mark.timeout(300)]
 OTHER = "You are signed in as somebody else in another tab"
 TELL = (
     "insert into notifications (user_id, kind, title, body, read, created_at)"
@@ -21,14 +22,14 @@ TELL = (
 )
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="package")
 async def marketplace(homeser: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
     """A site whose tokens end soon."""
     async with example("homeser", homeser, tmp_path, monkeypatch, TOKEN_SECONDS="5") as each:
         yield each
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="package")
 async def patient(homeser: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
     """A site whose tokens are good for ten minutes."""
     async with example("homeser", homeser, tmp_path, monkeypatch) as each:

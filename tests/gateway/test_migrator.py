@@ -194,14 +194,19 @@ async def test_removed_table(connection: Connection) -> None:
     ],
 )
 async def test_damage_is_repaired(servers: Servers, connection: Connection, damage: str) -> None:
-    """A trigger that was disabled, demoted or dropped is repaired by the next migration."""
+    """A trigger that was disabled, demoted or dropped is repaired by the next migration, which tells all who may have missed something."""
     await connection.execute(damage)
     line, *others = await migrate(connection, PLAN)
     assert line.startswith("trigger on public.bookings")
     # Payments have theirs on bookings too.
     assert [other.split(" (")[0] for other in others] == ["trigger on public.payments"] * ("all" in damage)
     await connection.execute("update bookings set notes = 'again' where id = 1")
-    assert len(await Published(servers, connection).sent()) == 2
+    told: list[str] = []
+    events: list[str] = []
+    for channel, data in await Published(servers, connection).sent():
+        (told if data == "capture-failed" else events).append(channel)
+    assert set(told) == {"bookings-changes", "provider-bookings-changes"} | ({"payments-changes"} if "all" in damage else set())
+    assert len(events) == 2
     assert await migrate(connection, PLAN) == []
 
 

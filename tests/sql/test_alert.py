@@ -130,7 +130,7 @@ def test_alerts_reach_who_is_watching(servers: Servers) -> None:
                 (n, *alert) for n, alert in sorted(expected.items()) if alert is not None
             ]
 
-    @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
     @given(st.lists(_searches, max_size=12), _rows, _rows, _rows)
     def judge(searches: list[Search], first: dict[int, Property], updated: dict[int, Property], upserted: dict[int, Property]) -> None:
         async def rolled_back() -> None:

@@ -225,7 +225,7 @@ def oracle(servers: Servers) -> Any:
 def test_as_postgres_judges(oracle: Any) -> None:
     """For any value, operator and operand the filter says what Postgres says."""
 
-    @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
     @example(("numeric", "NaN", "eq", "NaN", False))
     @example(("float8", "0.1", "eq", "0.10", False))
     @example(("text", None, "like", "A\\", False))

@@ -37,17 +37,11 @@ def token(sub: object = "1", role: str | None = "customer", ttl: float = 3600, *
 
 
 @dataclass
-class Web:
-    """A web process's address, and its insides."""
+class Address:
+    """Where a web process is."""
 
     host: str
     port: int
-    app: Starlette
-
-    @property
-    def hub(self) -> Hub:
-        hub: Hub = self.app.state.hub
-        return hub
 
     async def request(self, path: str, headers: Mapping[str, str] | None = None, **options: Any) -> sse.Stream:
         return await sse.request(self.host, self.port, path, headers, **options)
@@ -69,6 +63,18 @@ class Web:
             yield stream
         finally:
             await stream.close()
+
+
+@dataclass
+class Web(Address):
+    """A web process inside the test, and its insides."""
+
+    app: Starlette
+
+    @property
+    def hub(self) -> Hub:
+        hub: Hub = self.app.state.hub
+        return hub
 
 
 @asynccontextmanager

@@ -9,10 +9,11 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 from redis.asyncio import Redis
@@ -20,7 +21,7 @@ from redis.asyncio import Redis
 from gateway import wire
 from streams.payload import Change, Shape, deliveries
 from tests.support import sse
-from tests.support.gateway import Web, until
+from tests.support.gateway import until
 from tests.support.servers import Servers
 
 _CHANNELS = {
@@ -52,30 +53,27 @@ class Ledger:
     notes: Counter[str]
 
     @staticmethod
-    async def read(servers: Servers) -> "Ledger":
-        """Reads the whole log. Fails if a position is missing, or if what is sent contradicts the rows' channel arrays."""
+    async def read(servers: Servers, after: int = 0) -> "Ledger":
+        """Reads the log, or what lies after a position, as of one moment. Fails if a position is missing, or if what is sent
+        contradicts the rows' channel arrays.
+        """
         connection = await servers.connect()
         try:
-            epoch, head = await connection.fetchrow("select epoch, position from rowcast.head order by from_position desc limit 1") or (
-                "",
-                0,
-            )
-            shapes = {row["shape"]: row for row in await connection.fetch("select shape, relation, streams from rowcast.shape")}
-            rows = await connection.fetch("select *, txid::text::bigint as txid from rowcast.log order by position")
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                head_row = await connection.fetchrow("select epoch, position from rowcast.head order by from_position desc limit 1")
+                shapes = {row["shape"]: row for row in await connection.fetch("select shape, relation, streams from rowcast.shape")}
+                rows = await connection.fetch(
+                    "select *, txid::text::bigint as txid from rowcast.log where position > $1 order by position", after
+                )
         finally:
             await connection.close()
+        epoch, head = head_row or ("", 0)
         assert [row["position"] for row in rows] == list(range(head - len(rows) + 1, head + 1)), "the log has a hole"
+        assert not after or head - len(rows) == after, f"the log begins at {head - len(rows) + 1}, and is asked for what is after {after}"
         entries: dict[int, dict[tuple[str, str], str]] = {}
         notes: Counter[str] = Counter()
         for row in rows:
-            shape = shapes[row["shape"]]
-            names = [feed["stream"] for feed in orjson.loads(shape["streams"])]
-            arrays = [each for each in (row["new_channels"], row["old_channels"]) if each]
-            concerned = {(channel, names[index]) for each in arrays for index, channel in enumerate(each) if channel}
-            data = row["op"].decode()
-            sent = deliveries(Change.read(dict(row) | {"txid": int(row["txid"])}), Shape.decode(shape["relation"], shape["streams"]))
-            told = {(each.channel, each.stream): each.data.decode() for each in sent}
-            assert told.keys() == concerned, f"position {row['position']} ({data}) goes to {sorted(told)}, and concerns {sorted(concerned)}"
+            told = told_by(row, shapes)
             entries[row["position"]] = told
             if row["new"]:
                 record = orjson.loads(row["new"][0])
@@ -115,6 +113,31 @@ class Ledger:
             assert checked
 
 
+def told_by(row: Any, shapes: Mapping[int, Any]) -> dict[tuple[str, str], str]:
+    """Returns what a row of the log is to each channel and stream. Fails if that contradicts the row's channel arrays."""
+    shape, names = _decoded(shapes[row["shape"]]["relation"], shapes[row["shape"]]["streams"])
+    arrays = [each for each in (row["new_channels"], row["old_channels"]) if each]
+    concerned = {(channel, names[index]) for each in arrays for index, channel in enumerate(each) if channel}
+    sent = deliveries(Change.read(dict(row) | {"txid": int(row["txid"])}), shape)
+    told = {(each.channel, each.stream): each.data.decode() for each in sent}
+    op = row["op"].decode()
+    assert told.keys() == concerned, f"position {row['position']} ({op}) goes to {sorted(told)}, and concerns {sorted(concerned)}"
+    return told
+
+
+@lru_cache
+def _decoded(relation: str, streams: str) -> tuple[Shape, list[str]]:
+    """Returns a shape, and the streams at the places of its rows' channel arrays."""
+    return Shape.decode(relation, streams), [feed["stream"] for feed in orjson.loads(streams)]
+
+
+class Door(Protocol):
+    """Where streams are opened: a web process, or several behind one address."""
+
+    async def open(self, streams: str, sub: object, role: str | None, since: str | None, **claims: Any) -> sse.Stream:
+        """Opens streams as a user, after an id. Raises OSError or EOFError for one that is to be asked for again."""
+
+
 @dataclass
 class Life:
     """What a reader received since it began afresh at a position."""
@@ -129,7 +152,7 @@ class Reader:
     `patience` are the least and the most seconds until it cuts the connection itself; None holds on to it.
     """
 
-    def __init__(self, web: Web, streams: str, sub: int, patience: tuple[float, float] | None = None, since: str | None = None) -> None:
+    def __init__(self, web: Door, streams: str, sub: int, patience: tuple[float, float] | None = None, since: str | None = None) -> None:
         self.streams, self.sub = streams, sub
         self.channels = {_CHANNELS[name].format(sub=sub) for name in streams.split(",")}
         self.lives: list[Life] = []
@@ -164,7 +187,7 @@ class Reader:
                 async with asyncio.timeout(random.uniform(*self._patience) if self._patience else None):
                     while not self._stopped:
                         self._take(await stream.next(3600))
-            except (EOFError, TimeoutError):
+            except (EOFError, OSError):
                 pass
             finally:
                 self._stream = None
@@ -177,6 +200,8 @@ class Reader:
             self._task.cancel()
 
     def _take(self, event: sse.Event) -> None:
+        if event.name == "reconnect" and not self.lives:
+            return
         if event.name == "ready":
             self.statuses.append(event.data["status"])
             if event.data["status"] == "resumed" and self.lives:

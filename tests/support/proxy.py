@@ -1,7 +1,6 @@
 """A TCP proxy that cuts, blackholes, slows, and loses replies."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,6 +19,11 @@ class Proxy:
     refuse: bool = False
     delay_seconds: float = 0.0
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    _serving: set[asyncio.Task[None]] = field(default_factory=set)
+    _silenced: set[asyncio.StreamWriter] = field(default_factory=set)
+    watched: bytes = b""
+    """What marks the connections that carry it towards the server."""
+    _marked: set[asyncio.StreamWriter] = field(default_factory=set)
 
     def url(self, original: str) -> str:
         """Returns an address that leads through the proxy."""
@@ -30,6 +34,20 @@ class Proxy:
     @property
     def connections(self) -> int:
         return len(self._writers) // 2
+
+    @property
+    def silent(self) -> int:
+        """Connections that were silenced and that nobody has given up yet."""
+        return len(self._silenced & self._writers) // 2
+
+    def silence(self) -> None:
+        """Swallows everything on the connections that are open now; those that come are served."""
+        self._silenced = set(self._writers)
+
+    def silence_marked(self) -> int:
+        """Swallows everything on the marked connections that are open now; returns how many these are."""
+        self._silenced |= self._marked & self._writers
+        return self.silent
 
     def cut(self) -> None:
         """Resets every open connection."""
@@ -48,32 +66,56 @@ class Proxy:
         self.delay_seconds = 0.0
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self.refuse:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        try:
+            if not self.refuse:
+                await self._forward(reader, writer)
+        finally:
+            self._serving.discard(task)
             writer.transport.abort()
-            return
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             target_reader, target_writer = await asyncio.open_connection(self.target_host, self.target_port)
         except OSError:
-            writer.transport.abort()
             return
         pair = {writer, target_writer}
         self._writers |= pair
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._pump(reader, target_writer, requests=True))
-                group.create_task(self._pump(target_reader, writer, requests=False))
+                group.create_task(self._pump(reader, target_writer, pair, requests=True))
+                group.create_task(self._pump(target_reader, writer, pair, requests=False))
         except* (OSError, EOFError):
             pass
         finally:
             self._writers -= pair
+            self._marked -= pair
             for each in pair:
                 each.transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, requests: bool) -> None:
+    async def _end(self) -> None:
+        """Cuts whoever is connected, being connected, or just accepted."""
+        # From being accepted to being served it takes half a dozen turns of the loop.
+        for _ in range(12):
+            await asyncio.sleep(0)
+            for task in self._serving:
+                task.cancel()
+        if self._serving:
+            await asyncio.wait(self._serving)
+        # An aborted transport closes in the next turn.
+        await asyncio.sleep(0)
+
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pair: set[asyncio.StreamWriter], *, requests: bool
+    ) -> None:
         while data := await reader.read(65536):
+            if requests and self.watched and self.watched in data:
+                self._marked |= pair
             if self.delay_seconds:
                 await asyncio.sleep(self.delay_seconds)
-            if self.swallow_requests if requests else self.swallow_replies:
+            if writer in self._silenced or (self.swallow_requests if requests else self.swallow_replies):
                 continue
             writer.write(data)
             await writer.drain()
@@ -93,7 +135,4 @@ async def proxied(url: str) -> AsyncIterator[Proxy]:
         yield proxy
     finally:
         server.close()
-        proxy.cut()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(1):
-                await server.wait_closed()
+        await proxy._end()

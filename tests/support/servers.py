@@ -42,13 +42,16 @@ def with_database(url: str, name: str) -> str:
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 
-async def _prepare_template(url: str) -> None:
-    admin = await asyncpg.connect(url)
-    await admin.execute("create database template_rowcast")
-    await admin.close()
-    connection = await asyncpg.connect(with_database(url, "template_rowcast"))
+async def prepare(url: str) -> None:
+    """Migrates a database, with the example tables."""
+    connection = await asyncpg.connect(url)
     await migrate(connection, Plan(load("streams"), "armed", MAX_BYTES), examples=True)
     await connection.close()
+
+
+async def _prepare_template(url: str) -> None:
+    await _command(url, "create database template_rowcast")
+    await prepare(with_database(url, "template_rowcast"))
 
 
 @contextmanager

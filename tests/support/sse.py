@@ -7,6 +7,7 @@ stumbles over: CR, several data lines, an event without id, event or data, `retr
 import asyncio
 import contextlib
 import re
+import socket
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,8 @@ import orjson
 ID = re.compile(r"[0-9a-z]{4,16}-[0-9]{1,18}(-[a-z-]+)?")
 FORBIDDEN = {"error", "open", "close", "end", "message"}
 CONTROL = {"ready", "reset", "snapshot", "checkpoint", "auth-expiring", "reconnect", "closed"}
+_LIMIT = 2**27
+"""What is read ahead of the test: more than any test sends."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class Stream:
     headers: Mapping[str, str]
     heartbeats: int = 0
     body: bytes = b""
+    may_tear: bool = False
+    """The other end may go away in the middle of an event."""
     _reader: asyncio.StreamReader = field(repr=False, default_factory=asyncio.StreamReader)
     _writer: Any = field(repr=False, default=None)
     _seen: int = 0
@@ -65,7 +70,7 @@ class Stream:
                         break
                 chunk = await self._chunk()
                 if not chunk:
-                    assert not self._text, f"the stream ends inside an event: {self._text!r}"
+                    assert self.may_tear or not self._text, f"the stream ends inside an event: {self._text!r}"
                     raise EOFError
                 self._text += chunk
 
@@ -156,19 +161,41 @@ async def request(
     body: bytes = b"",
     receive_buffer: int = 0,
 ) -> Stream:
-    """Sends a request and returns the response: its head read, its body yet to come (read already unless it is a stream)."""
-    limit = {"limit": 2**27}
-    reader, writer = await asyncio.open_connection(host, port, **limit)
-    lines = [f"{method} {path} HTTP/1.1", f"Host: {host}:{port}", *(f"{k}: {v}" for k, v in (headers or {}).items())]
-    if body:
-        lines.append(f"Content-Length: {len(body)}")
-    writer.write("\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n" + body)
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-    status = int(head[0].split(" ")[1])
-    found = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
-    stream = Stream(status, found, _reader=reader, _writer=writer)
-    if method == "HEAD" or "content-length" in found:
-        if method != "HEAD":
-            stream.body = await reader.readexactly(int(found["content-length"]))
-        await stream.close()
-    return stream
+    """Sends a request and returns the response: its head read, its body yet to come (read already unless it is a stream).
+
+    With a small `receive_buffer` (in bytes) little is taken that is not read.
+    """
+    reader, writer = await _connect(host, port, receive_buffer)
+    try:
+        lines = [f"{method} {path} HTTP/1.1", f"Host: {host}:{port}", *(f"{k}: {v}" for k, v in (headers or {}).items())]
+        if body:
+            lines.append(f"Content-Length: {len(body)}")
+        writer.write("\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n" + body)
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        status = int(head[0].split(" ")[1])
+        found = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
+        stream = Stream(status, found, _reader=reader, _writer=writer)
+        if method == "HEAD" or "content-length" in found:
+            if method != "HEAD":
+                stream.body = await reader.readexactly(int(found["content-length"]))
+            await stream.close()
+        return stream
+    except BaseException:
+        # Also where it is cancelled: whoever has asked has nothing that could be closed.
+        writer.transport.abort()
+        raise
+
+
+async def _connect(host: str, port: int, receive_buffer: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if not receive_buffer:
+        return await asyncio.open_connection(host, port, limit=_LIMIT)
+    connection = socket.socket()
+    connection.setblocking(False)
+    # Before it connects: the window is offered with the first segment.
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    try:
+        await asyncio.get_running_loop().sock_connect(connection, (host, port))
+    except BaseException:
+        connection.close()
+        raise
+    return await asyncio.open_connection(sock=connection, limit=receive_buffer)

@@ -1,13 +1,13 @@
 /**
  * How far this machine's clock is from the server's, as far as HTTP tells.
  *
- * A `Date` header is cut to seconds, and servers write it once a second: the server's clock was within two seconds from it when the
- * answer was made, which was between question and answer. Several answers narrow it down. Within that nothing is corrected.
+ * A `Date` header is cut to seconds, and servers write it once a second, a busy one later: the server's clock was within three seconds
+ * from it when the answer was made, which was between question and answer. Several answers narrow it down. Within that nothing is corrected.
  */
 
 import { span } from "./dom.js";
 
-const COARSE_MS = 2000;
+const COARSE_MS = 3000;
 
 export class Clock {
   #least = -Infinity;

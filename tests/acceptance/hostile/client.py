@@ -141,6 +141,12 @@ async def keys(site: Servers) -> set[bytes]:
         return {bytes(key) async for key in redis.scan_iter() if b":web:" not in bytes(key)}
 
 
+async def connections(site: Servers) -> int:
+    """Returns how many connections to Redis there are."""
+    async with Redis.from_url(site.redis_url) as redis:
+        return len(await redis.client_list())
+
+
 async def issue(web: Web, origin: str | None = APP, **changes: Any) -> str:
     """Asks for a ticket."""
     lines = [bearer(hs(None, **changes))] + ([f"Origin: {origin}"] if origin else [])

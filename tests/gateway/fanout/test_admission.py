@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
 from gateway.fanout import admission
 from gateway.fanout.admission import Admission, Place, TooMany
+from gateway.task import ended
 from tests.support.gateway import until
 from tests.support.proxy import proxied
 from tests.support.servers import Servers
@@ -125,6 +127,65 @@ async def test_redis_says_nothing(servers: Servers, monkeypatch: pytest.MonkeyPa
             places = await asyncio.gather(*(enter(one) for _ in range(400)))
         assert len(places) == 400
         proxy.heal()
+
+
+async def _sign_is_lost(redis_url: str) -> None:
+    """Redis has forgotten that anybody lives."""
+    async with Redis.from_url(redis_url) as redis:
+        async for key in redis.scan_iter("rowcast:{0}:web:*"):
+            await redis.delete(key)
+
+
+@pytest.mark.parametrize("bound", [0.2, None])
+@pytest.mark.usefixtures("quick")
+async def test_redis_says_nothing_as_it_is_counted_anew(servers: Servers, monkeypatch: pytest.MonkeyPatch, bound: float | None) -> None:
+    """Who comes meanwhile waits for no longer than a question may take; without that bound (control) for as long as Redis is silent."""
+    monkeypatch.setattr(admission, "_CALL_SECONDS", bound)
+    began = asyncio.Event()
+    async with proxied(servers.redis_url) as proxy, Redis.from_url(proxy.url(servers.redis_url)) as redis:
+        one = Admission(redis, 500, 0)
+        set_sign = redis.set
+
+        async def asked(*args: Any, **options: Any) -> Any:
+            if not options.get("xx"):
+                # The first word of a count that begins.
+                proxy.blackhole()
+                began.set()
+            return await set_sign(*args, **options)
+
+        running = asyncio.create_task(one.run())
+        try:
+            await until(lambda: not one._adrift)
+            monkeypatch.setattr(redis, "set", asked)
+            await _sign_is_lost(servers.redis_url)
+            await began.wait()
+            coming = asyncio.create_task(enter(one))
+            if bound is not None:
+                await coming
+            else:
+                assert not (await asyncio.wait({coming}, timeout=1))[0]
+        finally:
+            await ended([running, coming])
+            await one.finish()
+        proxy.heal()
+
+
+async def test_the_last_who_leave(servers: Servers) -> None:
+    """At the end those who have just left are counted out, and nothing asks Redis afterwards; before it (control) they are not."""
+    async with Redis.from_url(servers.redis_url) as redis:
+        one = Admission(redis, 3, 0)
+        running = asyncio.create_task(one.run())
+        await until(lambda: not one._adrift)
+        place = await enter(one)
+        # However long the look takes, nobody is counted meanwhile.
+        async with one._turn:
+            place.give_up()
+            await ended([running])
+            assert await redis.hgetall("rowcast:{0}:open:user:1")
+            assert one._counting is not None
+        await one.finish()
+        assert not await redis.hgetall("rowcast:{0}:open:user:1")
+        assert one._counting is None
 
 
 @pytest.mark.usefixtures("quick")

@@ -52,7 +52,7 @@ class Traffic:
     async def write(self, servers: Servers, stop: asyncio.Event, pause: float) -> None:
         """Commits transactions until stopped; connects again whenever Postgres has gone away."""
         while not stop.is_set():
-            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
                 connection = await servers.connect(timeout=5, server_settings={"deadlock_timeout": "20ms"})
                 try:
                     while not stop.is_set():

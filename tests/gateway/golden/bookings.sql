@@ -74,7 +74,7 @@ begin
     end if;
     if pg_try_advisory_lock_shared(7499639, 2) then
         perform pg_advisory_unlock_shared(7499639, 2);
-        perform pg_notify('rowcast', '');
+        if pg_notification_queue_usage() < 0.5 then perform pg_notify('rowcast', ''); end if;
     end if;
     return null;
 end $capture$;
