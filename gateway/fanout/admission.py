@@ -185,15 +185,17 @@ class Admission:
         return answers
 
     async def _count_anew(self) -> None:
-        """Begins as another process: what was counted for this one dies with its sign of life."""
+        """Begins as another process: what was counted for the one before dies with its sign of life."""
         async with self._turn:
             # Who has left is not counted any more.
             self._waiting = [request for request in self._waiting if request.change > 0]
-            self._process = secrets.token_hex(8)
+            before, self._process = self._process, secrets.token_hex(8)
             # Until all is there; who comes meanwhile waits for no longer than a call may take.
             self._adrift = True
             async with asyncio.timeout(_CALL_SECONDS):
                 await self._redis.set(_ALIVE + self._process, 1, ex=_ALIVE_SECONDS)
+                # At once: newcomers would be refused for what is counted twice.
+                await self._redis.delete(_ALIVE + before)
             counts = [(f"{_PREFIX}{_WHAT[what]}:{name}", n) for (what, name), n in self._local.items() if self._limits[what - 1]]
             for start in range(0, len(counts), _ANEW_AT_ONCE):
                 pipeline = self._redis.pipeline(transaction=False)

@@ -112,7 +112,11 @@ async def gateway(servers: Servers, **changes: Any) -> AsyncIterator[Web]:
 
 
 async def until(condition: Any, within: float = 20) -> None:
-    """Waits for a condition, a plain or an async callable."""
+    """Waits for a condition, a plain or an async callable. Raises TimeoutError.
+
+    It looks at the clock besides: redis-py's default timeout of a write swallows a cancellation now and then (Python 3.11).
+    """
+    deadline = time.monotonic() + within
     async with asyncio.timeout(within):
         while True:
             answer = condition()
@@ -120,6 +124,8 @@ async def until(condition: Any, within: float = 20) -> None:
                 answer = await answer
             if answer:
                 return
+            if time.monotonic() > deadline:
+                raise TimeoutError
             await asyncio.sleep(0.005)
 
 

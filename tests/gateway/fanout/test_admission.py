@@ -117,6 +117,24 @@ async def test_redis_forgets(servers: Servers) -> None:
         assert not await fits(one)
 
 
+@pytest.mark.parametrize("dead", [True, False])
+@pytest.mark.usefixtures("quick")
+async def test_nobody_is_counted_twice(servers: Servers, dead: bool) -> None:
+    """Once a process has counted anew there is as much room as before; did it not say that who it was is dead (control), there is less."""
+    async with Redis.from_url(servers.redis_url) as redis, process(servers.redis_url, 2) as other:
+        one = Admission(redis, 2, 0)
+        if not dead:
+            redis.delete = lambda *_: asyncio.sleep(0, 0)  # type: ignore[method-assign]
+        running = asyncio.create_task(one.run())
+        await until(lambda: not one._adrift)
+        await enter(one)
+        one._adrift = True
+        await until(lambda: not one._adrift)
+        assert await fits(other) is dead
+        await ended([running])
+        await one.finish()
+
+
 async def test_redis_says_nothing(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those who come while Redis hangs wait once, not one batch behind the other: then the process counts alone."""
     monkeypatch.setattr(admission, "_CALL_SECONDS", 0.2)

@@ -141,8 +141,11 @@ async def test_control_web(tmp_path: Path, chance: random.Random) -> None:
         (web,) = stage.cluster.webs
         await web.kill()
         await _write(stage)
+        await until(lambda: _all_sent(stage), 60)
         web.module, web.args = broken.MODULE, [broken.RESUME, "web"]
         await web.start()
+        # What comes before they do is left out too: the mark that ends the wait must not be.
+        await until(lambda: all(client.begun[-1] == "resumed" for client in stage.clients), 60)
         assert await _found(stage)
 
 
