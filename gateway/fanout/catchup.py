@@ -14,6 +14,7 @@ from typing import Protocol
 
 import structlog
 
+from gateway import backoff
 from gateway.fanout import frame
 from gateway.fanout.backlog import Backlog, BacklogUnavailable
 from gateway.fanout.frame import Cursor
@@ -27,6 +28,9 @@ from gateway.fanout.subscriber import State, Subscriber
 from gateway.fanout.ticker import iso
 
 _JOIN_SECONDS = 10.0
+_AGAIN_SECONDS = 0.1
+_AGAIN_MOST_SECONDS = 5.0
+"""Before the rows are read once more for one who was not live in between."""
 
 log = structlog.get_logger()
 
@@ -272,11 +276,17 @@ class CatchUp:
             self.reset(subscriber, self._roster.cursor, "epoch")
 
     async def _bring_up(self, subscriber: Subscriber) -> None:
+        snapshots = 0
         while True:
             await subscriber.sink.drained()
             if subscriber.state not in (State.BEHIND, State.CATCHING_UP):
                 return
             if subscriber.snapshot_due:
+                if snapshots:
+                    # Such as while Postgres has an epoch that no bridge has told of yet: again and again, but not without a pause.
+                    log.warning("a snapshot was not the last word", connection=subscriber.connection, snapshots=snapshots)
+                    await asyncio.sleep(backoff.pause(snapshots, _AGAIN_SECONDS, _AGAIN_MOST_SECONDS))
+                snapshots += 1
                 try:
                     await send_rows(subscriber, self._snapshots)
                 except TimeoutError:

@@ -226,7 +226,7 @@ async def test_bridge_ends_while_it_publishes(servers: Servers, monkeypatch: pyt
     monkeypatch.setattr(asyncio.StreamWriter, "drain", tell)
     try:
         await until(told.is_set)
-        await until(task.done, 5)
+        await until(task.done)
         assert task.cancelled()
     finally:
         monkeypatch.undo()

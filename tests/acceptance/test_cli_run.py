@@ -74,7 +74,7 @@ def interrupt(process: subprocess.Popen[bytes], log: Path) -> None:
         assert any(what in name for name in processes.values()), processes
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(30) in (0, 130, -signal.SIGINT), log.read_text()
-    until(lambda: not alive(processes), log, within=10)
+    until(lambda: not alive(processes), log, within=30)
     assert "Traceback" not in log.read_text()
 
 
@@ -117,7 +117,7 @@ def test_run_again(env: dict[str, str], tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         processes = family(process.pid)
         assert process.wait(30) in (0, 143, -signal.SIGTERM), log.read_text()
-        until(lambda: not alive(processes), log, within=10)
+        until(lambda: not alive(processes), log, within=30)
 
 
 def test_run_ends_with_a_part(env: dict[str, str], tmp_path: Path) -> None:
@@ -127,4 +127,4 @@ def test_run_ends_with_a_part(env: dict[str, str], tmp_path: Path) -> None:
         (bridge,) = [pid for pid, name in processes.items() if name.endswith("gateway bridge")]
         os.kill(bridge, signal.SIGKILL)
         assert process.wait(30) != 0
-        until(lambda: not alive(processes), log, within=10)
+        until(lambda: not alive(processes), log, within=30)

@@ -162,7 +162,7 @@ class Machine(RuleBasedStateMachine):
         for client in self.clients:
             expected = await client.expected(self.writers[0])
             with contextlib.suppress(TimeoutError):
-                await until(lambda client=client, expected=expected: not client.view.difference(expected), within=5)
+                await until(lambda client=client, expected=expected: not client.view.difference(expected), within=10)
             assert not client.view.difference(expected), client.view.difference(expected)
 
     def teardown(self) -> None:

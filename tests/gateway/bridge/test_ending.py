@@ -15,7 +15,7 @@ from tests.support.writers import connected
 
 async def ends(task: "asyncio.Task[None]") -> bool:
     """Says whether a task that has been cancelled ends; cancels it again if it does not."""
-    done, _ = await asyncio.wait({task}, timeout=3)
+    done, _ = await asyncio.wait({task}, timeout=10)
     while not task.done():
         task.cancel()
         await asyncio.wait({task}, timeout=1)

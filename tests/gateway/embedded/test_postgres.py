@@ -35,7 +35,7 @@ def test_a_killed_postgres_comes_back(data_dir: Path) -> None:
         postgres.start()
         address = postgres.url
         os.kill(postgres.pid, signal.SIGKILL)
-        until(lambda: not runs(postgres), within=10)
+        until(lambda: not runs(postgres), within=30)
         postgres.start()
         assert (postgres.url, query(postgres.url, "SELECT 1")) == (address, 1)
         with pytest.raises(EmbeddedError, match=f"runs already, as process {postgres.pid}"):

@@ -91,6 +91,7 @@ async def test_no_limit_asks_nobody() -> None:
         assert await one.enter("1", "a") is None
 
 
+@pytest.mark.usefixtures("quick")
 async def test_a_process_dies(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a process that has died had counted is not counted any more when its sign of life is gone."""
     monkeypatch.setattr(admission, "_ALIVE_SECONDS", 1)

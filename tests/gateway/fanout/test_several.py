@@ -119,7 +119,7 @@ def owners_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Roster, "owners", nobody)
 
 
-async def _missed(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> bool:
+async def _missed(servers: Servers, monkeypatch: pytest.MonkeyPatch, within: float = 20) -> bool:
     """Cuts the tail while alerts are published; says whether all have come afterwards, what was live and what was read."""
     async with proxied(servers.redis_url) as proxy, manual(servers) as bridge:
         monkeypatch.setattr(hubs, "Tail", lambda url, hub: Tail(proxy.url(url), hub))
@@ -139,7 +139,7 @@ async def _missed(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> bool:
                 await bridge.publish()
             try:
                 for user, stream in ((1, one), (2, other)):
-                    events = await stream.events(len(expected := await _expected(bridge, user)), within=5)
+                    events = await stream.events(len(expected := await _expected(bridge, user)), within)
                     assert [(event.position, event.data["type"], event.data) for event in events] == expected
             except TimeoutError:
                 return False
@@ -154,4 +154,4 @@ async def test_a_hole_is_repaired(servers: Servers, monkeypatch: pytest.MonkeyPa
 @pytest.mark.usefixtures("owners_forgotten")
 async def test_control_owners_are_forgotten(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     """Were the owners not looked up, the same test would miss events."""
-    assert not await _missed(servers, monkeypatch)
+    assert not await _missed(servers, monkeypatch, within=5)

@@ -56,7 +56,7 @@ async def test_leaving_with_a_request_behind_the_stream(module_servers: Servers)
         client = await web.send(get() + get(path="/livez"))
         await client.stream()
         client.reset()
-        await until(lambda: web.nobody, within=5)
+        await until(lambda: web.nobody)
         assert web.sample("rowcast_endings_total", reason="gone") == 1
 
 
@@ -115,7 +115,7 @@ async def test_further_request_behind_the_stream(module_servers: Servers) -> Non
         client.writer.write(get(path="/livez") + get())
         await arrive(bridge, stream, 2)
         client.reset()
-        await until(lambda: web.nobody, within=5)
+        await until(lambda: web.nobody)
         assert web.sample("rowcast_endings_total", reason="gone") == 1
 
 

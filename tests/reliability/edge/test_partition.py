@@ -68,7 +68,7 @@ async def test_control_postgres_is_not_asked(servers: Servers, monkeypatch: pyte
             proxy.heal()
 
 
-async def _one_of_two_is_cut_off(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> bool:
+async def _one_of_two_is_cut_off(servers: Servers, monkeypatch: pytest.MonkeyPatch, within: float = 20) -> bool:
     """Cuts the active one of two bridges from Redis; returns whether Redis is brought up to date before that heals."""
     monkeypatch.setattr(lease, "_RETRY_SECONDS", 0.02)
     monkeypatch.setattr(bridges, "_GIVE_WAY_SECONDS", 0.5)
@@ -83,7 +83,7 @@ async def _one_of_two_is_cut_off(servers: Servers, monkeypatch: pytest.MonkeyPat
                 return int(await redis.hget(wire.META, "position")) >= target
 
             try:
-                await until(published, within=5)
+                await until(published, within)
             except TimeoutError:
                 return False
             finally:
@@ -102,7 +102,7 @@ async def test_another_bridge_reaches_redis(servers: Servers, monkeypatch: pytes
 async def test_control_the_lease_is_kept(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     """Did it keep the lease, nobody would publish, though somebody could."""
     monkeypatch.setattr(publishers, "GIVE_WAY_SECONDS", math.inf)
-    assert not await _one_of_two_is_cut_off(servers, monkeypatch)
+    assert not await _one_of_two_is_cut_off(servers, monkeypatch, within=5)
 
 
 async def _without_writes(servers: Servers, old_and_new: Pair, within: float = 20) -> Load:
