@@ -19,8 +19,10 @@ from redis.asyncio.connection import AbstractConnection, Connection, SSLConnecti
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
+from redis.driver_info import DriverInfo
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.maint_notifications import MaintNotificationsConfig
 
 SCHEMES = ("redis+sentinel://", "rediss+sentinel://")
 _PORT = 26379
@@ -132,12 +134,17 @@ class Sentinels:
         return Word(place, (state["ip"], state["port"]))
 
 
+_QUICK: dict[str, Any] = {"driver_info": DriverInfo(), "maint_notifications_config": MaintNotificationsConfig(enabled=False)}
+"""Else redis-py looks its own version up for each connection, and asks for notifications that few servers have: an error, and garbage."""
+
+
 class _Blocking(SentinelConnectionPool, BlockingConnectionPool):
     """Waits for a free connection, which leads to the master."""
 
 
 def pool(url: str, kind: type[ConnectionPool] = ConnectionPool, **options: Any) -> ConnectionPool:
     """Makes a pool of one of redis-py's kinds; what the address says wins. Raises ValueError for an address that makes no sense."""
+    options = _QUICK | options
     if not url.startswith(SCHEMES):
         made = kind.from_url(url, **options)
     else:

@@ -13,6 +13,7 @@
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import orjson
 
@@ -77,8 +78,8 @@ class Entry:
     data: bytes
     frames: dict[object, bytes] = field(default_factory=dict)
     """Its encoded frames by form: made once, whatever the number of subscribers."""
-    seen: "dict[object, Entry | None] | None" = None
-    """What it is through the filters that have judged it."""
+    seen: "dict[object, Entry | Literal[True] | None] | None" = None
+    """What it is through the filters that have judged it; True is as it is."""
     apart: "tuple[Members, Members, Members] | None" = None
     """Its data, and the row after and before, taken apart for them."""
     lots: "tuple[tuple[frozenset[str], Entry], ...]" = ()

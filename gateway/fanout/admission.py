@@ -189,13 +189,14 @@ class Admission:
         async with self._turn:
             # Who has left is not counted any more.
             self._waiting = [request for request in self._waiting if request.change > 0]
-            before, self._process = self._process, secrets.token_hex(8)
             # Until all is there; who comes meanwhile waits for no longer than a call may take.
             self._adrift = True
+            process = secrets.token_hex(8)
             async with asyncio.timeout(_CALL_SECONDS):
-                await self._redis.set(_ALIVE + self._process, 1, ex=_ALIVE_SECONDS)
+                await self._redis.set(_ALIVE + process, 1, ex=_ALIVE_SECONDS)
                 # At once: newcomers would be refused for what is counted twice.
-                await self._redis.delete(_ALIVE + before)
+                await self._redis.delete(_ALIVE + self._process)
+            self._process = process
             counts = [(f"{_PREFIX}{_WHAT[what]}:{name}", n) for (what, name), n in self._local.items() if self._limits[what - 1]]
             for start in range(0, len(counts), _ANEW_AT_ONCE):
                 pipeline = self._redis.pipeline(transaction=False)

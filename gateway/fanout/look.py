@@ -53,8 +53,11 @@ class Look:
             entry.seen = {}
         judged = (self.filter, self.strict)
         if judged not in entry.seen:
-            entry.seen[judged] = self._judge(entry)
-        return entry.seen[judged]
+            judged_as = self._judge(entry)
+            # Never itself: that would be a cycle, and the garbage collector comes rarely.
+            entry.seen[judged] = True if judged_as is entry else judged_as
+        found = entry.seen[judged]
+        return entry if found is True else found
 
     def admits(self, record: str) -> bool:
         """Says whether a row, as JSON, passes the filter."""

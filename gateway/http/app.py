@@ -18,7 +18,7 @@ from starlette.routing import Route
 from auth.jwks import Jwks
 from auth.revocation import Revocations
 from auth.ticket import Tickets
-from gateway import sentinel, wire
+from gateway import garbage, sentinel, wire
 from gateway.fanout.admission import Admission
 from gateway.fanout.archive import Archive
 from gateway.fanout.backlog import Backlog
@@ -92,7 +92,7 @@ def create(settings: Settings, catalog: Catalog | None = None) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
-        work = (hub.run(), admission.run(), sentinel.follow_on(pool, once.connection_pool))
+        work = (hub.run(), admission.run(), sentinel.follow_on(pool, once.connection_pool), garbage.collect_now_and_then())
         running = [asyncio.create_task(each) for each in work]
         for task in running:
             task.add_done_callback(_end_loudly)

@@ -1,7 +1,6 @@
 """A whole gateway inside the test's event loop: a bridge, a web process, and clients that connect to it over a socket."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ from gateway.bridge.bridge import Bridge
 from gateway.fanout.hub import Hub
 from gateway.http.app import create
 from gateway.settings import Settings, read
+from gateway.task import ended
 from streams.catalog import Catalog
 from tests.support import http_server, sse
 from tests.support.servers import Servers
@@ -99,9 +99,9 @@ async def bridge(servers: Servers, **changes: Any) -> AsyncIterator[Bridge]:
     try:
         yield each
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await ended([task])
+        if not task.cancelled():
+            task.result()
 
 
 @asynccontextmanager

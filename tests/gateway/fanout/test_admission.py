@@ -1,7 +1,6 @@
 """How many streams a user and an address may have open: over all processes, whatever becomes of one, and while Redis is away."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -32,9 +31,7 @@ async def process(url: str, per_user: int = 3, per_address: int = 0) -> AsyncIte
         try:
             yield each
         finally:
-            running.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await running
+            await ended([running])
 
 
 async def enter(where: Admission, user: str = "1", address: str = "a") -> Place:
@@ -122,18 +119,33 @@ async def test_redis_forgets(servers: Servers) -> None:
 @pytest.mark.usefixtures("quick")
 async def test_nobody_is_counted_twice(servers: Servers, dead: bool) -> None:
     """Once a process has counted anew there is as much room as before; did it not say that who it was is dead (control), there is less."""
-    async with Redis.from_url(servers.redis_url) as redis, process(servers.redis_url, 2) as other:
-        one = Admission(redis, 2, 0)
+    async with (
+        proxied(servers.redis_url) as proxy,
+        process(servers.redis_url, 2) as other,
+        process(proxy.url(servers.redis_url), 2) as one,
+    ):
         if not dead:
-            redis.delete = lambda *_: asyncio.sleep(0, 0)  # type: ignore[method-assign]
-        running = asyncio.create_task(one.run())
+            one._redis.delete = lambda *_: asyncio.sleep(0, 0)  # type: ignore[method-assign]
         await until(lambda: not one._adrift)
         await enter(one)
-        one._adrift = True
+        proxy.refuse = True
+        proxy.cut()
+        tried: list[Any] = []
+        counting = one._count_anew
+
+        async def count() -> None:
+            try:
+                await counting()
+            except BaseException as error:
+                tried.append(error)
+                raise
+
+        one._count_anew = count  # type: ignore[method-assign]
+        # More than once in vain.
+        await until(lambda: len(tried) > 2)
+        proxy.heal()
         await until(lambda: not one._adrift)
         assert await fits(other) is dead
-        await ended([running])
-        await one.finish()
 
 
 async def test_redis_says_nothing(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:

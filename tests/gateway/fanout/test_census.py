@@ -21,6 +21,7 @@ from gateway.fanout.look import Looks
 from gateway.fanout.roster import Roster
 from gateway.fanout.sink import BufferSink
 from gateway.fanout.subscriber import State, Subscriber
+from gateway.task import ended
 from streams.catalog import load
 from tests.gateway.fanout.manual import manual
 from tests.support.gateway import Web, bridge, until, web
@@ -76,8 +77,7 @@ async def another(servers: Servers, answers: Callable[[Redis, dict[str, Any]], A
 
         task = asyncio.create_task(listen())
         yield
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await ended([task])
 
 
 async def say(redis: "Redis", message: dict[str, Any], answer: bytes) -> None:

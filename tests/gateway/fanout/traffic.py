@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
+from gateway.task import ended
 from tests.support.gateway import Web, bridge_of, until, web
 from tests.support.ledger import Ledger, Reader, agreed, reading
 from tests.support.servers import Servers
@@ -150,7 +151,7 @@ async def under_load(bridge_servers: Servers, web_servers: Servers) -> AsyncIter
         assert faults == []
         assert [(reader.statuses, reader.resets) for reader in readers] == [(["fresh"], [])] * len(readers)
         assert traffic.faults(ledger) == []
-        bridge.cancel()
+        await ended([bridge])
 
 
 async def go_on(readers: list[Reader]) -> None:

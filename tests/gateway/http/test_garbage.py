@@ -1,10 +1,18 @@
 """What serving a stream leaves behind in memory."""
 
+import asyncio
 import gc
+import weakref
 
+import asyncpg
+import pytest
+
+from gateway import garbage
 from gateway.fanout.subscriber import Subscriber
 from gateway.http.edge import Edge
 from gateway.http.protocol import Protocol
+from gateway.task import ended
+from gateway.wire import Entry
 from tests.gateway.fanout.manual import manual
 from tests.support.gateway import until, web
 from tests.support.servers import Servers
@@ -33,6 +41,66 @@ async def test_no_garbage(servers: Servers) -> None:
                 assert _left(Edge) == before[Edge]
             finally:
                 gc.enable()
+
+
+async def test_no_garbage_of_a_snapshot(servers: Servers) -> None:
+    """A snapshot leaves nothing of its connection to Postgres, which has a TLS context."""
+    async with manual(servers) as bridge, web(servers) as gateway:
+        await bridge.change()
+        await until(lambda: gateway.hub.last_beat)
+        gc.collect()
+        gc.disable()
+        before = _left(asyncpg.Connection)
+        try:
+            for _ in range(_STREAMS):
+                async with gateway.stream("bookings?snapshot=1") as stream:
+                    while not (await stream.until("snapshot")).data["done"]:
+                        pass
+            await until(lambda: _left(asyncpg.Connection) == before)
+        finally:
+            gc.enable()
+
+
+async def test_no_garbage_of_a_filter(servers: Servers) -> None:
+    """What was seen through a filter is gone when it has been sent."""
+    async with manual(servers) as bridge, web(servers) as gateway, gateway.stream("bookings?id=gt.0") as stream:
+        await stream.until("ready")
+        gc.collect()
+        gc.disable()
+        before = _left(Entry)
+        try:
+            await bridge.change(_STREAMS)
+            await stream.events(_STREAMS)
+            # The last one is still in the hands of who has sent it.
+            await until(lambda: _left(Entry) <= before + 1)
+        finally:
+            gc.enable()
+
+
+class _Cycle:
+    def __init__(self) -> None:
+        self.itself = self
+
+
+@pytest.mark.parametrize("older", [False, True])
+async def test_now_and_then(monkeypatch: pytest.MonkeyPatch, older: bool) -> None:
+    """What libraries leave goes soon, also where it was still needed at the first look; while nobody looks (control) it stays."""
+    monkeypatch.setattr(garbage, "_EVERY_SECONDS", 0.01)
+    gc.collect()
+    gc.disable()
+    try:
+        each = _Cycle()
+        known = weakref.ref(each)
+        if older:
+            gc.collect(0)
+        del each
+        await asyncio.sleep(0.1)
+        assert known() is not None
+        looking = asyncio.create_task(garbage.collect_now_and_then())
+        await until(lambda: known() is None)
+        await ended([looking])
+    finally:
+        gc.enable()
 
 
 def _left(kind: type) -> int:

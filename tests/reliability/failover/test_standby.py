@@ -15,6 +15,7 @@ from gateway.bridge import life
 from gateway.bridge.listener import Connection
 from gateway.bridge.publisher import Place, Publisher
 from gateway.fanout.recent import Recent
+from gateway.task import ended
 from tests.gateway.fanout.manual import manual
 from tests.gateway.fanout.traffic import Traffic, audience, writing, written
 from tests.reliability.failover import verdict
@@ -113,8 +114,7 @@ async def test_while_something_else_is_away(both: Pair, away: str) -> None:
                 redis_way.heal()
                 await written(both.new)
             faults = await _judge(both, readers, traffic)
-        leader.cancel()
-        await asyncio.gather(leader, return_exceptions=True)
+        await ended([leader])
     assert faults == []
     assert all(reader.resets[-1:] == ["epoch"] for reader in readers)
 

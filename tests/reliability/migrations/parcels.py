@@ -18,6 +18,7 @@ from typing import Any
 import asyncpg
 
 from gateway.migrator import Plan, migrate
+from gateway.task import ended
 from streams.catalog import Catalog, load
 from streams.stream import Stream, Via
 from tests.gateway.fanout.traffic import Traffic
@@ -271,9 +272,7 @@ async def _working(servers: Servers, connection: Any) -> AsyncIterator[Stage]:
                 await until(lambda: all(view.whole for view in views))
                 yield Stage(servers, connection, Writers(), readers, views)
         finally:
-            for task in (*viewing, bridge):
-                task.cancel()
-            await asyncio.gather(*viewing, bridge, return_exceptions=True)
+            await ended([*viewing, bridge])
 
 
 @asynccontextmanager

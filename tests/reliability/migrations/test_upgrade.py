@@ -13,6 +13,7 @@ import pytest
 
 import sql
 from gateway.migrator import Plan, migrate
+from gateway.task import ended
 from streams.catalog import load
 from streams.payload import Shape
 from tests.gateway.fanout.traffic import Traffic, audience, go_on
@@ -84,7 +85,7 @@ async def test_upgrade_under_load(empty: Servers) -> None:
                 await go_on(readers)
                 stop.set()
                 ledger, faults = await agreed(empty, readers, 40)
-            bridge.cancel()
+            await ended([bridge])
     assert faults == []
     assert traffic.faults(ledger) == []
     assert [reader.resets for reader in readers] == [[]] * len(readers)
