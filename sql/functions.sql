@@ -282,9 +282,12 @@ declare
     v_segment integer;
     v_dropped integer := 0;
 begin
+    -- Where the clock was wrong for a while, a segment may seem younger than those behind it: the oldest goes first all the same, for
+    -- the log has no hole.
     for v_segment in
-        select s.segment from rowcast.segment s join rowcast.segment next on next.segment = s.segment + 1
-        where next.opened_at < clock_timestamp() - p_retention order by s.segment
+        select s.segment from rowcast.segment s
+        where (select min(later.opened_at) from rowcast.segment later where later.segment > s.segment) < clock_timestamp() - p_retention
+        order by s.segment
     loop
         execute format('drop table rowcast.log_channel_%s', v_segment);
         execute format('drop table rowcast.log_%s', v_segment);

@@ -2,11 +2,13 @@
 
 import random
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from gateway import wire
+from gateway.bridge import retention
 from gateway.bridge.publisher import _script
 from tests.gateway.bridge.test_ordering import sequencing
 from tests.gateway.fanout.manual import manual
@@ -133,3 +135,43 @@ async def test_clock_of_redis_is_set_back(servers: Servers, careful: bool) -> No
         positions = [line.position for line in reader.lines]
     assert positions == ([2, 3, 8] if careful else [8])
     assert bool(faults) is not careful
+
+
+OF_BEFORE = ("min(later.opened_at)", "min(later.opened_at) filter (where later.segment = s.segment + 1)")
+"""Each segment by the one behind it alone."""
+
+
+@pytest.mark.parametrize("careful", [True, False])
+async def test_clock_was_ahead(servers: Servers, careful: bool) -> None:
+    """A segment that was opened while the clock was a year ahead goes after those before it; each judged by itself, they leave a hole."""
+    async with manual(servers) as by_hand:
+        admin = by_hand.connection
+        if not careful:
+            text = await admin.fetchval("select pg_get_functiondef('rowcast.drop_segments(interval)'::regprocedure)")
+            assert OF_BEFORE[0] in text
+            await admin.execute(text.replace(*OF_BEFORE))
+        for opened in ("2 days", "-1 year", "2 days"):
+            await by_hand.change(2)
+            await admin.execute("select rowcast.open_segment()")
+            newest = "segment = (select max(segment) from rowcast.segment)"
+            await admin.execute(f"update rowcast.segment set opened_at = now() - interval '{opened}' where {newest}")
+        await by_hand.change(2)
+        await admin.execute("select rowcast.drop_segments('1 day')")
+        epoch = by_hand.place.epoch
+        await by_hand.redis.flushall()
+        async with web(servers) as gateway, reading([reader := Reader(gateway, "bookings", 1, since=f"{epoch}-2")]):
+            await until(lambda: reader.resets or len(reader.lines) == 4)
+        left = [row["segment"] for row in await admin.fetch("select segment from rowcast.segment order by segment")]
+    found = (left, reader.resets, [line.position for line in reader.lines])
+    # Two of each segment; those of the third are the hole.
+    assert found == (([4], ["retention"], []) if careful else ([2, 4], [], [3, 4, 7, 8]))
+
+
+async def test_clock_was_set_back(servers: Servers) -> None:
+    """A segment that seems to be opened in the future is followed by another one, or it would grow until that is over."""
+    async with manual(servers) as by_hand:
+        await by_hand.change()
+        for ahead, segments in (("1 minute", 1), ("1 year", 2)):
+            await by_hand.connection.execute(f"update rowcast.segment set opened_at = now() + interval '{ahead}'")
+            await retention.tidy(by_hand.connection, timedelta(days=1))
+            assert await by_hand.connection.fetchval("select count(*) from rowcast.segment") == segments
