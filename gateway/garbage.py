@@ -20,7 +20,7 @@ def collect_rarely() -> None:
 
 
 async def collect_now_and_then() -> None:
-    """Collects what is young every minute, and every ten minutes what was so then, until cancelled.
+    """Collects what is young every minute, and what has outlived that every ten, until cancelled. What is older waits for Python's turn.
 
     By their number cycles are few, and it would take hours until 50,000 of them are collected. But some hold on to much: what is left of
     a connection to Postgres that broke has a TLS context.

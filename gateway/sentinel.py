@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode
 
@@ -113,9 +114,10 @@ class Sentinels:
         """Asks one of them."""
         who = "the Sentinel at {}:{}".format(*place)
         kind = SSLConnection if self._address.tls else Connection
+        options = {**_quick(), **self._address.asking}
         # No timeouts of redis-py's: they swallow cancellations.
         pool: Any = ConnectionPool(
-            kind, host=place[0], port=place[1], protocol=2, socket_timeout=None, retry=Retry(NoBackoff(), 0), **self._address.asking
+            kind, host=place[0], port=place[1], protocol=2, socket_timeout=None, retry=Retry(NoBackoff(), 0), **options
         )
         try:
             async with asyncio.timeout(_ANSWER_SECONDS), Redis.from_pool(pool) as sentinel:
@@ -134,8 +136,11 @@ class Sentinels:
         return Word(place, (state["ip"], state["port"]))
 
 
-_QUICK: dict[str, Any] = {"driver_info": DriverInfo(), "maint_notifications_config": MaintNotificationsConfig(enabled=False)}
-"""Else redis-py looks its own version up for each connection, and asks for notifications that few servers have: an error, and garbage."""
+@cache
+def _quick() -> Mapping[str, Any]:
+    """Options without which redis-py looks its own version up for each connection, and asks for notifications that few servers have: an
+    error, and garbage."""
+    return {"driver_info": DriverInfo(), "maint_notifications_config": MaintNotificationsConfig(enabled=False)}
 
 
 class _Blocking(SentinelConnectionPool, BlockingConnectionPool):
@@ -144,7 +149,7 @@ class _Blocking(SentinelConnectionPool, BlockingConnectionPool):
 
 def pool(url: str, kind: type[ConnectionPool] = ConnectionPool, **options: Any) -> ConnectionPool:
     """Makes a pool of one of redis-py's kinds; what the address says wins. Raises ValueError for an address that makes no sense."""
-    options = _QUICK | options
+    options = {**_quick(), **options}
     if not url.startswith(SCHEMES):
         made = kind.from_url(url, **options)
     else:

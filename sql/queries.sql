@@ -122,8 +122,8 @@ with head as materialized (
 select coalesce(extract(epoch from clock_timestamp() - min(since)), 0)::float8 from waiting;
 
 -- name: segment_age
--- purpose: for how many seconds the current segment has been open, and how many entries it has; also where the clock was set back since
-select abs(extract(epoch from clock_timestamp() - s.opened_at))::float8 as age,
+-- purpose: the current segment, for how many seconds it has been open, and how many entries it has
+select s.segment, extract(epoch from clock_timestamp() - s.opened_at)::float8 as age,
        (select h.position from rowcast.head h order by h.from_position desc limit 1) - s.first_position + 1 as entries
 from rowcast.segment s order by s.segment desc limit 1;
 

@@ -187,8 +187,6 @@ class Admission:
     async def _count_anew(self) -> None:
         """Begins as another process: what was counted for the one before dies with its sign of life."""
         async with self._turn:
-            # Who has left is not counted any more.
-            self._waiting = [request for request in self._waiting if request.change > 0]
             # Until all is there; who comes meanwhile waits for no longer than a call may take.
             self._adrift = True
             process = secrets.token_hex(8)
@@ -197,6 +195,8 @@ class Admission:
                 # At once: newcomers would be refused for what is counted twice.
                 await self._redis.delete(_ALIVE + self._process)
             self._process = process
+            # Who has left up to this moment is not in what is counted now, and is not to be counted out of it.
+            self._waiting = [request for request in self._waiting if request.change > 0]
             counts = [(f"{_PREFIX}{_WHAT[what]}:{name}", n) for (what, name), n in self._local.items() if self._limits[what - 1]]
             for start in range(0, len(counts), _ANEW_AT_ONCE):
                 pipeline = self._redis.pipeline(transaction=False)

@@ -278,14 +278,15 @@ class CatchUp:
     async def _bring_up(self, subscriber: Subscriber) -> None:
         snapshots = 0
         while True:
+            if snapshots and subscriber.snapshot_due:
+                # Such as while Postgres has an epoch that no bridge has told of yet: again and again, but not without a pause.
+                if snapshots == 1:
+                    log.warning("a snapshot was not the last word", connection=subscriber.connection)
+                await asyncio.sleep(backoff.pause(snapshots, _AGAIN_SECONDS, _AGAIN_MOST_SECONDS))
             await subscriber.sink.drained()
             if subscriber.state not in (State.BEHIND, State.CATCHING_UP):
                 return
             if subscriber.snapshot_due:
-                if snapshots:
-                    # Such as while Postgres has an epoch that no bridge has told of yet: again and again, but not without a pause.
-                    log.warning("a snapshot was not the last word", connection=subscriber.connection, snapshots=snapshots)
-                    await asyncio.sleep(backoff.pause(snapshots, _AGAIN_SECONDS, _AGAIN_MOST_SECONDS))
                 snapshots += 1
                 try:
                     await send_rows(subscriber, self._snapshots)
@@ -302,6 +303,8 @@ class CatchUp:
                 self.reset(subscriber, await self._now(subscriber.channels), page.lost)
             else:
                 self._take(subscriber, page)
+                if not subscriber.snapshot_due:
+                    snapshots = 0
 
 
 def _nothing(start: Cursor) -> Page:

@@ -144,8 +144,29 @@ async def test_nobody_is_counted_twice(servers: Servers, dead: bool) -> None:
         # More than once in vain.
         await until(lambda: len(tried) > 2)
         proxy.heal()
+        await until(lambda: not one._adrift and not other._adrift)
+        if dead:
+            await enter(other)
+        assert not await fits(other)
+
+
+@pytest.mark.parametrize("call", ["set", "delete"])
+@pytest.mark.usefixtures("quick")
+async def test_leaves_as_it_is_counted_anew(servers: Servers, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """Who leaves while a process begins to count anew is counted out once."""
+    async with process(servers.redis_url) as one, Redis.from_url(servers.redis_url) as redis:
         await until(lambda: not one._adrift)
-        assert await fits(other) is dead
+        leaving, _ = await enter(one), await enter(one)
+        asked = getattr(one._redis, call)
+
+        async def as_it_leaves(*args: Any, **options: Any) -> Any:
+            leaving.give_up()
+            return await asked(*args, **options)
+
+        monkeypatch.setattr(one._redis, call, as_it_leaves)
+        former, one._adrift = one._process, True
+        await until(lambda: one._process != former and not one._adrift and not one._waiting and one._counting is None)
+        assert await redis.hget("rowcast:{0}:open:user:1", one._process) == b"1"
 
 
 async def test_redis_says_nothing(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """Rows of an epoch that Postgres has begun and no bridge has told of."""
 
-import asyncio
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,41 +12,32 @@ from tests.support.servers import Servers
 _MANY = 30
 
 
-async def _snapshots(servers: Servers, enough: int, within: float) -> tuple[int, list[str]]:
-    """Opens a stream with its rows while no bridge tells of the epoch, until so many snapshots were read, or for so many seconds.
+async def test_read_again_with_pauses(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are read again and again, with a pause before each that is one attempt further; the stream goes on once a bridge has told.
 
-    Returns how many were read until then, and what comes at the end, when a bridge has told of it.
+    The pauses asked for are taken as none here: without them the rows would be read at once, thirty times and more.
     """
+    asked: list[tuple[int, float, float]] = []
+
+    def pause(failures: int, base_seconds: float, most_seconds: float) -> float:
+        asked.append((failures, base_seconds, most_seconds))
+        return 0.0
+
+    monkeypatch.setattr(catchup, "backoff", SimpleNamespace(pause=pause))
     async with manual(servers) as by_hand, web(servers) as gateway:
         await by_hand.change()
         await until(lambda: gateway.hub.roster.life == by_hand.place.life)
         await by_hand.connection.execute("select rowcast.begin_epoch('test', 0)")
         stream = await gateway.open("bookings?snapshot=1", 1)
-        read = 0
-        try:
-            async with asyncio.timeout(within):
-                while read < enough:
-                    read += (await stream.next()).name == "snapshot"
-        except TimeoutError:
-            pass
+        for _ in range(_MANY):
+            await stream.until("snapshot")
         by_hand.sequencer._seen = by_hand.publisher._place = None
         await by_hand.publish()
         (subscriber,) = gateway.hub.roster.subscribers
         await until(lambda: subscriber.epoch == by_hand.place.epoch and not gateway.hub._catch_up.busy)
+        # More may have been read than was looked at.
+        assert len(asked) >= _MANY - 1
+        assert asked == [(failures, 0.1, 5.0) for failures in range(1, len(asked) + 1)]
         await by_hand.change()
-        said = [(await stream.until("bookings")).data["type"]]
+        assert (await stream.until("bookings")).data["type"] == "UPDATE"
         await stream.close()
-    return read, said
-
-
-async def test_read_again_with_pauses(servers: Servers) -> None:
-    """They are read again, with longer and longer pauses, and once a bridge has told of the epoch the stream goes on."""
-    read, said = await _snapshots(servers, _MANY, within=2)
-    assert 1 <= read < _MANY
-    assert said == ["UPDATE"]
-
-
-async def test_control_without_pauses(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Were they read again at once, they would be read without end."""
-    monkeypatch.setattr(catchup, "_AGAIN_MOST_SECONDS", 0.0)
-    assert (await _snapshots(servers, _MANY, within=60))[0] == _MANY
