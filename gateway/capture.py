@@ -91,7 +91,7 @@ class Capture:
                 for number, columns in enumerate(self._views)
             ),
             function=function(self.relation),
-            regclass=f"{sql.literal(quoted(self.relation))}::regclass",
+            regclass=_regclass(self.relation),
             function_literal=sql.literal(function(self.relation)),
             new_stale=self._stale("new"),
             old_stale=self._stale("old"),
@@ -113,6 +113,8 @@ class Capture:
                 feed=feed,
                 owner_bytes=_OWNER_BYTES,
                 table=quoted(stream.owner.table),
+                table_name=_regclass(stream.owner.table),
+                relation_name=_regclass(self.relation),
                 table_key=sql.identifier(stream.owner.key),
                 table_key_type=self.beside[stream.owner.table][stream.owner.key].name,
                 owner=sql.identifier(stream.owner.owner),
@@ -190,6 +192,10 @@ class Capture:
                     return channel
                 # Nobody's subject is longer, and an index could not take it.
                 return f"case when octet_length({owner}::text) <= {_OWNER_BYTES} then {channel} end"
+
+
+def _regclass(relation: str) -> str:
+    return f"{sql.literal(quoted(relation))}::regclass"
 
 
 def needed(stream: Stream) -> tuple[str, ...]:

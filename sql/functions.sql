@@ -210,6 +210,16 @@ exception when others or assert_failure then
     return query select null::text, null::text, null::text[], true;
 end $$;
 
+-- purpose: was a table written anew (ALTER TABLE, TRUNCATE) after the snapshot of the calling statement? Once somebody in it holds a lock on
+-- the table: it looks empty then, without an error. Of a partitioned table each partition
+create or replace function rowcast.rewritten(p_table regclass) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp as $$
+    select exists (
+        select from (select p_table union select t.relid from pg_partition_tree(p_table) t) t (relid) join pg_class c on c.oid = t.relid
+        where c.relkind = 'r' and c.relfilenode <> pg_relation_filenode(c.oid)
+    )
+$$;
+
 -- purpose: the channels of a row with several owners; an owner with the separator in it is nobody. More than so many are an error
 create or replace function rowcast.owners(p_prefix text, p_owners text[], p_separator text, p_bytes integer, p_most integer) returns text
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
@@ -256,7 +266,19 @@ begin
     return true;
 end $$;
 
--- purpose: start the next segment of the log; what is sequenced from now on goes there
+-- purpose: make the tables of a segment
+create or replace function rowcast.attach_segment(p_segment integer) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+    -- LIKE and ATTACH, not PARTITION OF: that would lock the whole log against readers.
+    execute format('create table rowcast.log_%s (like rowcast.log including all, check (segment = %1$s))', p_segment);
+    execute format('create table rowcast.log_channel_%s (like rowcast.log_channel including all, check (segment = %1$s))', p_segment);
+    execute format('alter table rowcast.log attach partition rowcast.log_%s for values in (%1$s)', p_segment);
+    execute format('alter table rowcast.log_channel attach partition rowcast.log_channel_%s for values in (%1$s)', p_segment);
+end $$;
+
+-- purpose: start the next segment of the log; what is sequenced from now on goes there. Its tables were made when the one before was
+-- started: a reader whose query was planned before they were there, and is run after, would see a head beyond what it reads
 create or replace function rowcast.open_segment() returns integer
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -266,11 +288,10 @@ begin
     perform pg_advisory_xact_lock({lock_class}, {sequencer_lock});
     select coalesce(max(segment), 0) + 1 into v_segment from rowcast.segment;
     select h.position into v_position from rowcast.head h order by h.from_position desc limit 1;
-    -- LIKE and ATTACH, not PARTITION OF: that would lock the whole log against readers.
-    execute format('create table rowcast.log_%s (like rowcast.log including all, check (segment = %1$s))', v_segment);
-    execute format('create table rowcast.log_channel_%s (like rowcast.log_channel including all, check (segment = %1$s))', v_segment);
-    execute format('alter table rowcast.log attach partition rowcast.log_%s for values in (%1$s)', v_segment);
-    execute format('alter table rowcast.log_channel attach partition rowcast.log_channel_%s for values in (%1$s)', v_segment);
+    if to_regclass(format('rowcast.log_%s', v_segment)) is null then
+        perform rowcast.attach_segment(v_segment);
+    end if;
+    perform rowcast.attach_segment(v_segment + 1);
     insert into rowcast.segment (segment, first_position) values (v_segment, coalesce(v_position, 0) + 1);
     return v_segment;
 end $$;

@@ -8,6 +8,9 @@ language plpgsql stable set search_path = pg_catalog, pg_temp set row_security =
 begin
     return query select r.reference, case when octet_length(o.{owner}::text) <= {owner_bytes} then o.{owner}::text end
         from unnest(p_references) r (reference) join {table} o on o.{table_key} = r.reference::{table_key_type};
+    if rowcast.rewritten({table_name}) then
+        raise exception 'the table was written anew meanwhile';
+    end if;
 end $owner$;
 
 create or replace function rowcast.dependents_{shape}_{feed}(p_references text[]) returns table (reference text, key text, views text[])
@@ -19,6 +22,9 @@ begin
     end if;
     return query select w.reference, {key}, array[{views}]
         from unnest(p_references) w (reference) join {relation} r on r.{column} = w.reference::{column_type};
+    if rowcast.rewritten({relation_name}) then
+        raise exception 'the table was written anew meanwhile';
+    end if;
 end $dependents$;
 
 insert into rowcast.via (shape, feed, broadcast, broadcasts) values ({shape}, {feed}, {broadcast}, array[{broadcasts}]) on conflict do nothing;

@@ -53,6 +53,15 @@ select set_config('synchronous_commit', 'on', true),
        case when pg_is_in_recovery() then null
             when pg_current_wal_flush_lsn() < $1::text::pg_lsn then pg_logical_emit_message(true, 'rowcast', ''::text) end;
 
+-- name: rewritten
+-- purpose: was a table that this REPEATABLE READ transaction has read written anew since its snapshot (ALTER TABLE, TRUNCATE)? It looks
+-- empty then, without an error
+select exists (
+    select from pg_locks l join pg_class c on c.oid = l.relation
+    where l.pid = pg_backend_pid() and l.locktype = 'relation' and c.relkind = 'r'
+      and c.relfilenode <> 0 and c.relfilenode <> pg_relation_filenode(c.oid)
+);
+
 -- name: stream_queries
 -- purpose: how a table's streams are read
 select streams from rowcast.shape where relation = $1 and retired_at is null;

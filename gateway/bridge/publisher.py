@@ -174,6 +174,10 @@ class Publisher:
         # What is in Redis was committed before: only a head that is read after it can be said to be behind it.
         head = await self._connection.fetchrow(sql.statement("head"))
         assert head is not None
+        if head["epoch"] != bounds["epoch"]:
+            # Another bridge has begun one in between: nothing of it goes out under this one's name.
+            self._place = None
+            return await self.begin()
         if self._place.position > head["position"]:
             raise EpochLost(self._place.position)
         if self._place.position < start or wire.version_of(self._place.life) != wire.VERSION:

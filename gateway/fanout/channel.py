@@ -3,7 +3,7 @@
 from gateway.fanout import frame
 from gateway.fanout.fold import fold
 from gateway.fanout.look import Look
-from gateway.fanout.subscriber import Subscriber
+from gateway.fanout.subscriber import State, Subscriber
 from gateway.wire import Entry
 from streams.payload import RESET
 
@@ -36,6 +36,13 @@ class Channel:
         """Takes note that nothing is missing up to a position."""
         self.position = max(self.position, position)
         self.chained = self.confirmed
+
+    def misses(self, previous: int) -> bool:
+        """Whether an entry should have come, which another one that is further than this channel names as the one before it.
+
+        A channel that is not chained has nothing to continue; but whoever is live on it had all of it up to somewhere.
+        """
+        return self.chained or any(each.state is State.LIVE and each.through < previous for each in self.subscribers)
 
     def take(self) -> "Run":
         """Hands out what is pending."""

@@ -1,6 +1,7 @@
 """⑦ Several changes of one row that leave together, as one: for streams that are declared `latest_only`, and never for others.
 
 - From before the first to after the last: whoever materialises what they get ends with the same.
+- Only where no other row's lies between, for an id says "all up to here": who is cut in between would never get the earlier ones.
 """
 
 from collections.abc import Sequence
@@ -12,8 +13,11 @@ from streams.payload import RESET
 
 
 def fold(entries: Sequence[Entry], key: tuple[str, ...]) -> Sequence[Entry]:
-    """Returns each row's changes as one, in the place of its last; all as they are where a reset, or a changed key, is among them."""
-    last: dict[str, Entry] = {}
+    """Returns changes of a row that follow each other as one, in the place of the last.
+
+    All as they are where a reset, or a changed key, is among them.
+    """
+    folded: list[tuple[str, Entry]] = []
     for entry in entries:
         if entry.kind == RESET:
             return entries
@@ -22,12 +26,12 @@ def fold(entries: Sequence[Entry], key: tuple[str, ...]) -> Sequence[Entry]:
         if len(keys) != 1:
             return entries
         (row,) = keys
-        before = last.pop(row, None)
-        if before is None:
-            last[row] = entry
+        if not folded or folded[-1][0] != row:
+            folded.append((row, entry))
             continue
+        _, before = folded.pop()
         data = formats.latest(formats.members(before.data.decode()), raw)
         if data is not None:
             kind = formats.members(data.decode())["type"].strip('"')
-            last[row] = replace(entry, kind=kind, data=data, frames={}, seen=None, apart=None)
-    return list(last.values())
+            folded.append((row, replace(entry, kind=kind, data=data, frames={}, seen=None, apart=None)))
+    return [entry for _, entry in folded]

@@ -139,7 +139,7 @@ class Hub:
         channel = roster.channels.get(entry.channel)
         if channel is None or (entry.position <= channel.position and channel.chained):
             return True
-        if entry.epoch != roster.epoch or (channel.chained and entry.previous > channel.position):
+        if entry.epoch != roster.epoch or (entry.previous > channel.position and channel.misses(entry.previous)):
             return False
         first = not self._pending
         self._accept(channel, entry)
@@ -199,6 +199,9 @@ class Hub:
             # Redis was filled anew, and what lay too far back was not published: the log has it.
             return False
         roster.arrive((channel for channel in roster.channels.values() if channel.confirmed), beat.position)
+        if roster.joined:
+            # What came before the beat reaches them before what they have seen is forgotten.
+            self.flush()
         roster.settle(beat.lag_seconds)
         return True
 

@@ -62,10 +62,13 @@ class Judge:
         query = (await stream_queries(connection, stream.table, "visible")).get(stream.name)
         if query is None:
             raise SnapshotUnavailable("the stream is not installed")
-        async with connection.transaction(readonly=True):
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
             await connection.execute(sql.statement("become"), self._role, claims)
             try:
-                return {row["number"]: row["row"] for row in await connection.fetch(query, list(keys))}
+                seen = {row["number"]: row["row"] for row in await connection.fetch(query, list(keys))}
+                if len(seen) < len(keys) and await connection.fetchval(sql.statement("rewritten")):
+                    raise SnapshotUnavailable("a table was written anew meanwhile")
+                return seen
             except asyncpg.PostgresError as error:
                 if (error.sqlstate or "").startswith(_PASSING):
                     raise

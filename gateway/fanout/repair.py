@@ -85,6 +85,9 @@ class Repair:
             return
         self._meter.repaired()
         channels = {name: channel for name, channel in roster.channels.items() if channel.subscribers}
+        for channel in roster.channels.values():
+            # What it missed is not read, so whoever comes to it meanwhile has to ask.
+            channel.chained = channel.chained and bool(channel.subscribers)
         if not channels:
             roster.begin(Cursor(head.epoch, head.position), head.life)
             return
@@ -107,6 +110,7 @@ class Repair:
         start, through = roster.position, head.position
         names = sorted(channels)
         entries: list[Entry] = []
+        much = False
         for first in range(0, len(names), _CHANNELS):
             some = names[first : first + _CHANNELS]
             after = min(start, *(channels[name].position for name in some))
@@ -116,27 +120,31 @@ class Repair:
                     self._start_over(Cursor(page.epoch, page.through), head.life, page.lost)
                     return
                 entries += page.entries
-                if len(entries) > _ENTRIES:
-                    self._leave_to_readers(channels.values(), through)
-                    roster.life = head.life
-                    return
                 after = page.through
-                if not page.more or after >= through:
+                if len(entries) > _ENTRIES:
+                    # Somebody may have gone past these; all the others are read by whom they are for.
+                    much = True
+                    entries = [entry for entry in entries if entry.position <= start]
+                if not page.more or after >= through or (much and after >= start):
                     break
         for entry in sorted(entries, key=in_order):
             channel = channels[entry.channel]
             if channel.position < entry.position <= through:
                 for each in [own for own, _ in roster.owners(entry)] if entry.lots else [channel]:
                     self._reset_who_went_past(each, entry.position)
-                self._accept(channel, entry)
-        self._flush()
-        roster.arrive(channels.values(), through)
+                if not much:
+                    self._accept(channel, entry)
+        if much:
+            self._leave_to_readers(channels.values(), through)
+        else:
+            self._flush()
+            roster.arrive(channels.values(), through)
         roster.life = head.life
 
     def _reset_who_went_past(self, channel: Channel, position: int) -> None:
         """An entry was missing on one channel, and a connection has had later ones on another: in order it can no longer come."""
         for subscriber in channel.subscribers:
-            if subscriber.state is State.LIVE and subscriber.through < position <= subscriber.position:
+            if subscriber.state is not State.ENDED and subscriber.through < position <= subscriber.position:
                 self._catch_up.reset(subscriber, Cursor(self._roster.epoch, subscriber.position), "gap")
 
     def _leave_to_readers(self, channels: Iterable[Channel], through: int) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from gateway.fanout.channel import Channel
 from gateway.fanout.frame import Cursor
-from gateway.fanout.subscriber import Subscriber
+from gateway.fanout.subscriber import State, Subscriber
 from gateway.wire import Entry
 
 _SETTLED_SECONDS = 30.0
@@ -72,11 +72,12 @@ class Roster:
     def settle(self, lag_seconds: float) -> None:
         """Forgets what snapshots have seen, where nothing that waits for its position is old enough to be in one.
 
-        `lag_seconds` is what the bridge says now, or has said a while ago: so half the time that has passed is not relied on.
+        `lag_seconds` is what the bridge says now, or has said a while ago: so half the time that has passed is not relied on. Who still
+        reads the log may find there what was published long after: not yet.
         """
         now = time.monotonic()
         for subscriber, since in list(self.joined.items()):
-            if now - since > _SETTLED_SECONDS and lag_seconds < (now - since) / 2:
+            if subscriber.state is State.LIVE and now - since > _SETTLED_SECONDS and lag_seconds < (now - since) / 2:
                 del self.joined[subscriber]
                 subscriber.seen = None
 

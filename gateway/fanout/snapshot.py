@@ -2,6 +2,7 @@
 
 - Read as the user's role with their claims, so row-level security decides; whose rows they are is asked for besides.
 - What is visible in the transaction's snapshot is in the rows, also what gets its position later: `seen` says which that is.
+- A table that is rewritten before the transaction reads it looks empty in it: then nothing of it counts.
 - What a writer did not wait to have on the disk (synchronous_commit=off) is waited for before the last page.
 - A few at a time, each page when the last has left: a storm of snapshots waits here, not in Postgres.
 """
@@ -98,6 +99,8 @@ class Reading:
         pass for seen.
         """
         with postgres():
+            if await self._connection.fetchval(sql.statement("rewritten")):
+                raise SnapshotUnavailable("a table was written anew meanwhile")
             await self._connection.execute(sql.statement("snapshot_end"), self._written)
             await self._connection.execute("commit")
 

@@ -201,6 +201,26 @@ async def test_postgres_has_lost_commits(servers: Servers) -> None:
         assert lost.value.position == 5
 
 
+async def test_epoch_begins_while_a_publisher_does(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A publisher that stands still after it has looked for the epoch puts nothing under its name when another one has begun meanwhile."""
+    async with manual(servers) as bridge:
+        await bridge.change()
+        history = bridge.publisher.history
+
+        async def begins() -> str:
+            monkeypatch.undo()
+            await bridge.connection.execute("select rowcast.begin_epoch('test', 1)")
+            return await history()
+
+        monkeypatch.setattr(bridge.publisher, "history", begins)
+        bridge.publisher.forget()
+        place = await bridge.publisher.begin()
+        head = await bridge.connection.fetchrow(sql.statement("head"))
+        assert head is not None
+        assert place.epoch == head["epoch"]
+        assert await bridge.redis.hget(wire.META, "epoch") == head["epoch"].encode()
+
+
 async def test_lost_commits_begin_an_epoch(servers: Servers) -> None:
     """After lost commits the bridge begins a new epoch above everything that was ever sent, and says so to the clients."""
     async with gateway(servers) as web:

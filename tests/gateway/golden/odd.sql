@@ -100,6 +100,9 @@ language plpgsql stable set search_path = pg_catalog, pg_temp set row_security =
 begin
     return query select r.reference, case when octet_length(o."who's"::text) <= 512 then o."who's"::text end
         from unnest(p_references) r (reference) join "Shop"."to'urs" o on o."id" = r.reference::"pg_catalog"."int8";
+    if rowcast.rewritten('"Shop"."to''urs"'::regclass) then
+        raise exception 'the table was written anew meanwhile';
+    end if;
 end $owner$;
 
 create or replace function rowcast.dependents_7_2(p_references text[]) returns table (reference text, key text, views text[])
@@ -111,6 +114,9 @@ begin
     end if;
     return query select w.reference, concat('{"id":', coalesce(to_json(r."id")::text, 'null'), E',"t\\"otal":', coalesce(to_json(r."t""otal")::text, 'null'), '}'), array[case when coalesce(pg_column_size(r."t""otal")::bigint * case when pg_column_compression(r."t""otal") is null then 1 else 8 end, 0) + coalesce(octet_length(r."note"), 0)::bigint <= 4096 then row_to_json(row(r."id", r."t""otal", r."note")::rowcast.view_7_0)::text end, case when coalesce(pg_column_size(r."t""otal")::bigint * case when pg_column_compression(r."t""otal") is null then 1 else 8 end, 0) + coalesce(pg_column_size(r."state")::bigint * case when pg_column_compression(r."state") is null then 1 else 8 end, 0) + coalesce(pg_column_size(r."extra")::bigint * case when pg_column_compression(r."extra") is null then 1 else 8 end, 0) <= 4096 then row_to_json(row(r."id", r."t""otal", to_json(r."state"), r."extra")::rowcast.view_7_1)::text end]
         from unnest(p_references) w (reference) join "Shop"."or'ders" r on r."to""ur" = w.reference::"pg_catalog"."int8";
+    if rowcast.rewritten('"Shop"."or''ders"'::regclass) then
+        raise exception 'the table was written anew meanwhile';
+    end if;
 end $dependents$;
 
 insert into rowcast.via (shape, feed, broadcast, broadcasts) values (7, 2, 'couriers', array['buyers'::text, 'couriers'::text, 'watchers'::text, 'everybody'::text]) on conflict do nothing;

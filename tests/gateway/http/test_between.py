@@ -73,6 +73,19 @@ class _HoldingLong(BaseHTTPMiddleware):
         return answer
 
 
+class _HoldingUntil(BaseHTTPMiddleware):
+    """Holds the head back until it is told to send it."""
+
+    def __init__(self, app: Any, told: asyncio.Event) -> None:
+        super().__init__(app)
+        self._told = told
+
+    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
+        answer = await call_next(request)
+        await self._told.wait()
+        return answer
+
+
 @pytest.mark.parametrize("middleware", [[_Pure], [_Yielding], [_Holding], [_HoldingLong], [_Holding, _Yielding, _Holding]])
 async def test_middleware(module_servers: Servers, middleware: list[Any]) -> None:
     """What a middleware adds to the head is seen, events arrive one after the other, the body ends well, and nothing is left over."""
@@ -97,10 +110,13 @@ async def test_middleware(module_servers: Servers, middleware: list[Any]) -> Non
 
 async def test_leaving_while_a_middleware_holds_the_head(module_servers: Servers) -> None:
     """A client that leaves before its head was sent leaves nothing behind."""
-    async with serving(module_servers, lambda app: app.add_middleware(_HoldingLong)) as (_, web):
+    told = asyncio.Event()
+    async with serving(module_servers, lambda app: app.add_middleware(_HoldingUntil, told=told)) as (_, web):
         client = await web.send(get())
         await until(lambda: web.server.server_state.tasks)
         client.reset()
+        await until(lambda: not web.server.server_state.connections)
+        told.set()
         await until(lambda: web.nobody and not web.server.server_state.tasks)
 
 

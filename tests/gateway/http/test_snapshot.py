@@ -1,16 +1,21 @@
 """Snapshots: the rows that a user may see, then what comes after them, without a gap or a repeat."""
 
+import asyncio
 from typing import Any
 
 import asyncpg
 import orjson
 import pytest
 
+import sql
 from gateway.fanout import roster, snapshot
 from gateway.fanout.archive import Archive, ArchiveUnavailable
 from gateway.fanout.snapshot import Seen
+from gateway.fanout.subscriber import State
+from gateway.wire import Beat, Entry, decode, encode
+from streams.payload import Change, Shape, deliveries
 from tests.gateway.fanout.manual import Manual, manual
-from tests.support import sse
+from tests.support import sinks, sse
 from tests.support.gateway import Web, token, until, web
 from tests.support.servers import Servers
 
@@ -163,10 +168,66 @@ async def test_what_was_seen_is_forgotten(servers: Servers, monkeypatch: pytest.
         await read_snapshot(stream)
         (subscriber,) = gateway.hub.roster.subscribers
         assert subscriber.seen is not None
+        await until(lambda: subscriber.state is State.LIVE)
         await bridge.publish()
         await until(lambda: subscriber.seen is None)
         assert not gateway.hub.roster.joined
         await stream.close()
+
+
+@pytest.mark.parametrize("reads", [False, True])
+async def test_what_was_seen_is_not_forgotten_too_early(servers: Servers, monkeypatch: pytest.MonkeyPatch, reads: bool) -> None:
+    """What came before the bridge says so is not told again, be it on its way to a connection, or in the log that it still reads."""
+    monkeypatch.setattr(roster, "_SETTLED_SECONDS", 0.0)
+    async with manual(servers) as bridge, web(servers) as gateway:
+        await bridge.change()
+        await bridge.connection.execute("update bookings set notes = 'waits' where id = 1")
+        stream = await open_snapshot(gateway, "bookings?snapshot=1")
+        assert (await stream.next()).name == "ready"
+        await read_snapshot(stream)
+        (subscriber,) = gateway.hub.roster.subscribers
+        await until(lambda: subscriber.state is State.LIVE)
+        drained = asyncio.Event()
+        if reads:
+            sinks.replace_drained(monkeypatch, lambda _: drained.wait())
+            subscriber.leave_to_log()
+            gateway.hub._catch_up.go_on(subscriber)
+        await bridge.sequencer.step()
+        beat = gateway.hub.beat
+        beats: list[int] = []
+
+        def noted(each: Beat) -> bool:
+            beats.append(each.position)
+            return beat(each)
+
+        monkeypatch.setattr(gateway.hub, "beat", noted)
+        if reads:
+            await bridge.publish()
+            await until(lambda: 2 in beats)
+        else:
+            # Both in one read of the tail: nothing is flushed in between.
+            entry, told = await _published(bridge)
+            assert gateway.hub.dispatch(entry)
+            gateway.hub.beat(told)
+        drained.set()
+        await until(lambda: subscriber.state is State.LIVE)
+        await bridge.publish()
+        await bridge.change()
+        assert (await stream.events(1))[0].data["record"]["notes"] == "by hand 2"
+        await until(lambda: subscriber.seen is None)
+        await stream.close()
+
+
+async def _published(bridge: Manual) -> tuple[Entry, Beat]:
+    """Returns what Redis would be told next: the entry at the head of the log for booking 1's customer, and the beat behind it."""
+    place = bridge.place
+    rows = await bridge.connection.fetch(sql.statement("read_log"), place.position, 1, 2**30)
+    change = Change.read(rows[0])
+    row = await bridge.connection.fetchrow(sql.statement("shape"), rows[0]["shape"])
+    assert row is not None
+    (delivery,) = (each for each in deliveries(change, Shape.decode(row[0], row[1])) if each.channel == "bookings-changes-1")
+    entry = decode(delivery.channel, place.position, encode(place.epoch, change, delivery))
+    return entry, Beat(place.epoch, place.life, change.position, change.position, 0.0)
 
 
 async def test_cut_before_the_snapshot_is_whole(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:

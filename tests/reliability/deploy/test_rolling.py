@@ -26,6 +26,7 @@ from tests.support.ledger import agreed
 from tests.support.process import environment, free_port, wait_ready
 from tests.support.servers import Servers
 from tests.support.sse import request
+from tests.support.writers import connected
 
 FEW, MANY = 100, 2000
 SHORT_SECONDS, LONG_SECONDS = 2, 15
@@ -73,7 +74,9 @@ class Deploy:
         return spread.faults(told, came, began, self._drain_seconds, late=late)
 
     async def faults(self) -> list[str]:
-        """Waits until everybody has the last change, if they ever get it, and says what is wrong with what they have received."""
+        """Makes a last change, for which all are there, waits until they have it, and says what is wrong with what they have received."""
+        async with connected(self.servers) as connection:
+            await connection.execute("update services set description = 'the last change' where id = 1")
         ledger, _ = await agreed(self.servers, [], PATIENCE_SECONDS)
         lines = ledger.lines({CHANNEL})
         last = lines[-1].position
