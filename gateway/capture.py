@@ -151,7 +151,7 @@ class Capture:
         return ",\n    ".join(f"{sql.identifier(name)} {type_name}" for name, type_name in types)
 
     def _renders(self, types: frozenset[str]) -> bool:
-        used = [self.columns[c] for columns in self._views for c in columns]
+        used = [self.columns[c] for s in self.streams for c in needed(s)]
         understood = _PLAIN.union(*_RENDERINGS.values())
         return any(not column.builtin or column.element in types or column.element not in understood for column in used)
 

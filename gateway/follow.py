@@ -21,6 +21,8 @@ import httpx2
 
 from gateway import backoff
 
+NOWHERE = "none-0"
+"""The id of whoever has nothing yet."""
 CONTROL = frozenset({"ready", "reset", "snapshot", "checkpoint", "auth-expiring", "reconnect", "closed"})
 """The events that are no change."""
 _ANSWER_SECONDS = 30.0
@@ -152,10 +154,14 @@ class _Follower:
                 response = await stack.enter_async_context(client.stream("GET", url, params=self._wanted.query, headers=headers))
                 await self._check(response)
             self._answered, self._failures = True, 0
+            begun = False
             async for event in _events(self._chunks(response)):
-                self._last_id = event.id or self._last_id
+                if begun or event.id != NOWHERE:
+                    # Else one that refuses without a status would take away where to begin.
+                    self._last_id = event.id or self._last_id
                 self._retry_seconds = event.retry_seconds or self._retry_seconds
                 if event.name == "ready":
+                    begun = True
                     self._connection = str(event.content.get("connection", ""))
                     heartbeat = _seconds(event.content.get("heartbeat"), 1)
                     self._silence_seconds = heartbeat * _SILENT_HEARTBEATS if heartbeat else _ANSWER_SECONDS

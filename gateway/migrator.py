@@ -175,6 +175,11 @@ async def captures(connection: Connection, plan: Plan) -> list[Capture]:
         kind = await connection.fetchval("select relkind::text from pg_class where oid = to_regclass($1)", quoted(relation))
         if kind not in ("r", "p", "f"):
             raise MigrateError(f"{relation} (stream {names}) is no table: what changes in a view cannot be captured")
+        if children := await _children(connection, relation):
+            raise MigrateError(
+                f"{', '.join(children)} inherit from {relation} (stream {names}): their rows are read with its own, and its triggers are"
+                " not theirs; make it a partitioned table, or declare them apart"
+            )
         for stream in own:
             wanted = needed(stream)
             if missing := [c for c in wanted if c not in columns]:
@@ -189,11 +194,25 @@ async def captures(connection: Connection, plan: Plan) -> list[Capture]:
     return found
 
 
+async def _children(connection: Connection, relation: str) -> Sequence[str]:
+    """Returns the tables that inherit from one and are no partitions of it."""
+    rows = await connection.fetch(
+        "select i.inhrelid::regclass::text as child from pg_inherits i join pg_class c on c.oid = i.inhparent"
+        " where c.oid = to_regclass($1) and c.relkind <> 'p' order by 1",
+        quoted(relation),
+    )
+    return [row["child"] for row in rows]
+
+
 async def _beside(connection: Connection, stream: str, owner: Via) -> Mapping[str, Column]:
     columns = await _columns(connection, owner.table)
     for name in (owner.key, owner.owner):
         if name not in columns:
             raise MigrateError(f"stream {stream}: its owner is in {owner.table}, and there is no column {name}")
+    if children := await _children(connection, owner.table):
+        raise MigrateError(
+            f"stream {stream}: its owner is in {owner.table}, and {', '.join(children)} inherit from it: nobody hears of their changes"
+        )
     return columns
 
 
@@ -239,6 +258,9 @@ async def _functions(connection: Connection) -> list[str]:
         epoch = await connection.fetchval("select rowcast.begin_epoch('installed', 0)")
         await connection.execute("select rowcast.open_segment()")
         changed.append(f"log, epoch {epoch}")
+    else:
+        # A log of before has none that is made ahead.
+        await connection.execute("select rowcast.attach_segment(max(segment) + 1) from rowcast.segment having count(*) > 0")
     return changed
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from gateway.cell import Row, clock, key_of, moment, now, printable, row_of, short
-from gateway.follow import CONTROL, Event
+from gateway.follow import CONTROL, NOWHERE, Event
 
 _COLOURS = {"INSERT": "green", "UPDATE": "yellow", "DELETE": "red", "ROW": "cyan", "STATUS": "magenta"}
 _LOUD = {"reset": "bold yellow", "auth-expiring": "yellow", "closed": "bold red"}
@@ -30,13 +30,17 @@ class Printer(Protocol):
 
 
 class Json:
-    """One line an event: `id`, `event`, `data`. Of the control events only those that say something of rows, unless all are asked for."""
+    """One line an event: `id`, `event`, `data`. Of the control events only those that say something of rows, unless all are asked for.
+
+    With the id `none-0` `ready` does: rows begin anew.
+    """
 
     def __init__(self, out: Console, control: bool) -> None:
         self._out, self._control = out, control
 
     def show(self, event: Event) -> None:
-        if event.name in CONTROL and not (self._control or event.name in ("snapshot", "reset")):
+        said = event.name in ("snapshot", "reset") or (event.name == "ready" and event.id == NOWHERE)
+        if event.name in CONTROL and not (self._control or said):
             return
         line = orjson.dumps({"id": event.id, "event": event.name, "data": orjson.Fragment(event.data)}).decode()
         # JSON has some of these as they are, and what is none has any; some terminals obey them.

@@ -20,11 +20,12 @@ _INDEXED = (
 def _equals(row: str, column: str, type: Column) -> str:
     """Says that a column's text is $1, where it can be in a way that an index knows."""
     value = f"{row}.{sql.identifier(column)}"
-    exactly = f"{value}::text = $1::text"
+    exactly = f'{value}::text collate "C" = $1::text'
     for types, pattern, cast in _INDEXED:
         if type.type in types:
             return f"{value} = case when $1::text ~ '{pattern}' then $1::text::pg_catalog.{cast} end and {exactly}"
-    return f"{value} = $1::text" if type.type in ("text", "varchar") else exactly
+    # The second as channels are compared, whatever the column's collation takes for equal.
+    return f'{value} = $1::text and {value}::text collate "C" = $1::text' if type.type in ("text", "varchar") else exactly
 
 
 @dataclass(frozen=True)

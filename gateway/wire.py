@@ -135,8 +135,7 @@ def _lots(entry: Entry, lots: Sequence[tuple[str, int, Sequence[str]]]) -> "Iter
     for kind, size, owners in lots:
         if not isinstance(kind, str) or not isinstance(size, int) or size < 0 or not all(isinstance(owner, str) for owner in owners):
             raise ValueError("not an entry")
-        # The one before it on the channel may have been others'.
-        yield frozenset(owners), replace(entry, previous=0, kind=kind, data=entry.data[start : start + size], frames={})
+        yield frozenset(owners), replace(entry, kind=kind, data=entry.data[start : start + size], frames={})
         start += size
     if start != len(entry.data):
         raise ValueError("not an entry")

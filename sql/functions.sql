@@ -266,15 +266,20 @@ begin
     return true;
 end $$;
 
--- purpose: make the tables of a segment
+-- purpose: make the tables of a segment, where they are not there
 create or replace function rowcast.attach_segment(p_segment integer) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+    v_log text;
 begin
-    -- LIKE and ATTACH, not PARTITION OF: that would lock the whole log against readers.
-    execute format('create table rowcast.log_%s (like rowcast.log including all, check (segment = %1$s))', p_segment);
-    execute format('create table rowcast.log_channel_%s (like rowcast.log_channel including all, check (segment = %1$s))', p_segment);
-    execute format('alter table rowcast.log attach partition rowcast.log_%s for values in (%1$s)', p_segment);
-    execute format('alter table rowcast.log_channel attach partition rowcast.log_channel_%s for values in (%1$s)', p_segment);
+    perform pg_advisory_xact_lock({lock_class}, {sequencer_lock});
+    foreach v_log in array array['log', 'log_channel'] loop
+        if to_regclass(format('rowcast.%s_%s', v_log, p_segment)) is null then
+            -- LIKE and ATTACH, not PARTITION OF: that would lock the whole log against readers.
+            execute format('create table rowcast.%1$s_%2$s (like rowcast.%1$s including all, check (segment = %2$s))', v_log, p_segment);
+            execute format('alter table rowcast.%1$s attach partition rowcast.%1$s_%2$s for values in (%2$s)', v_log, p_segment);
+        end if;
+    end loop;
 end $$;
 
 -- purpose: start the next segment of the log; what is sequenced from now on goes there. Its tables were made when the one before was
@@ -288,9 +293,7 @@ begin
     perform pg_advisory_xact_lock({lock_class}, {sequencer_lock});
     select coalesce(max(segment), 0) + 1 into v_segment from rowcast.segment;
     select h.position into v_position from rowcast.head h order by h.from_position desc limit 1;
-    if to_regclass(format('rowcast.log_%s', v_segment)) is null then
-        perform rowcast.attach_segment(v_segment);
-    end if;
+    perform rowcast.attach_segment(v_segment);
     perform rowcast.attach_segment(v_segment + 1);
     insert into rowcast.segment (segment, first_position) values (v_segment, coalesce(v_position, 0) + 1);
     return v_segment;

@@ -55,11 +55,12 @@ select set_config('synchronous_commit', 'on', true),
 
 -- name: rewritten
 -- purpose: was a table that this REPEATABLE READ transaction has read written anew since its snapshot (ALTER TABLE, TRUNCATE)? It looks
--- empty then, without an error
+-- empty then, without an error. Or made since, which also an index may be
 select exists (
-    select from pg_locks l join pg_class c on c.oid = l.relation
-    where l.pid = pg_backend_pid() and l.locktype = 'relation' and c.relkind = 'r'
-      and c.relfilenode <> 0 and c.relfilenode <> pg_relation_filenode(c.oid)
+    select from pg_locks l left join pg_class c on c.oid = l.relation
+    where l.pid = pg_backend_pid() and l.locktype = 'relation'
+      and case when c.oid is null then pg_relation_filenode(l.relation) is not null
+               else c.relkind = 'r' and c.relfilenode <> 0 and c.relfilenode <> pg_relation_filenode(c.oid) end
 );
 
 -- name: stream_queries

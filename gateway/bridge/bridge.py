@@ -53,6 +53,8 @@ class Bridge:
         self._redis_url = redis_url
         self._notify = notify
         self._retention = keep
+        # Over all rounds: each connection that breaks begins one.
+        self._watch = retention.Watch()
         self._log_entries = log_entries
 
     async def run(self) -> None:
@@ -102,7 +104,7 @@ class Bridge:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(_ended(watching))
                     group.create_task(publisher.run())
-                    group.create_task(retention.keep(keeper, self._retention))
+                    group.create_task(retention.keep(keeper, self._retention, self._watch))
                     group.create_task(sentinel.follow_on(redis.connection_pool))
                     group.create_task(self.sequence(listener, sequencer, publisher))
             except* EpochLost as lost:

@@ -33,9 +33,8 @@ class Watch:
         return time.monotonic() - self._since
 
 
-async def keep(connection: Connection, retention: timedelta) -> None:
+async def keep(connection: Connection, retention: timedelta, watch: Watch) -> None:
     """Opens and drops segments for as long as it is let; a drop that readers are in the way of is tried again."""
-    watch = Watch()
     while True:
         await tidy(connection, retention, watch)
         await life.look(connection)

@@ -251,8 +251,10 @@ class CatchUp:
             "expires_at": iso(subscriber.principal.expires_at),
             "heartbeat": self._heartbeat_seconds,
         }
+        # Who is cut between it and the `reset` has to be told again.
+        id = frame.NOWHERE if subscriber.snapshot_due or status == "reset" else cursor
         # Spread, so that those who lose a process together do not come back together.
-        return frame.control("ready", frame.NOWHERE if subscriber.snapshot_due else cursor, data, retry_ms=random.randint(1000, 3000))
+        return frame.control("ready", id, data, retry_ms=random.randint(1000, 3000))
 
     async def _now(self, channels: Iterable[str]) -> Cursor:
         """Returns a position from which one can go on who hears these channels: nothing after it has been missed on any of them."""
@@ -285,6 +287,13 @@ class CatchUp:
                 await asyncio.sleep(backoff.pause(snapshots, _AGAIN_SECONDS, _AGAIN_MOST_SECONDS))
             await subscriber.sink.drained()
             if subscriber.state not in (State.BEHIND, State.CATCHING_UP):
+                return
+            try:
+                async with asyncio.timeout(_JOIN_SECONDS):
+                    # Whoever hears nothing does not hear who was revoked either.
+                    await self._tail.listen(subscriber.channels)
+            except TimeoutError:
+                self._end_for_now(subscriber)
                 return
             if subscriber.snapshot_due:
                 snapshots += 1

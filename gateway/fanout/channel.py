@@ -37,12 +37,18 @@ class Channel:
         self.position = max(self.position, position)
         self.chained = self.confirmed
 
-    def misses(self, previous: int) -> bool:
-        """Whether an entry should have come, which another one that is further than this channel names as the one before it.
+    def begins(self, previous: int) -> bool:
+        """Whether an entry may be the first one here, though the one before it lies beyond this channel's position.
 
-        A channel that is not chained has nothing to continue; but whoever is live on it had all of it up to somewhere.
+        A channel that is not chained has nothing to continue; but whoever is live on it had all of it up to somewhere, and who is reading
+        a page may not find the one before in it.
         """
-        return self.chained or any(each.state is State.LIVE and each.through < previous for each in self.subscribers)
+        if self.chained or any(each.state is State.LIVE and each.through < previous for each in self.subscribers):
+            return False
+        for each in self.subscribers:
+            if each.state is State.CATCHING_UP:
+                each.leave_to_log()
+        return True
 
     def take(self) -> "Run":
         """Hands out what is pending."""

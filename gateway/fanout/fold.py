@@ -13,7 +13,7 @@ from streams.payload import RESET
 
 
 def fold(entries: Sequence[Entry], key: tuple[str, ...]) -> Sequence[Entry]:
-    """Returns changes of a row that follow each other as one, in the place of the last.
+    """Returns changes of a row that follow each other as one, in the place of the last; not one that does not say all of the row.
 
     All as they are where a reset, or a changed key, is among them.
     """
@@ -26,7 +26,7 @@ def fold(entries: Sequence[Entry], key: tuple[str, ...]) -> Sequence[Entry]:
         if len(keys) != 1:
             return entries
         (row,) = keys
-        if not folded or folded[-1][0] != row:
+        if not folded or folded[-1][0] != row or _partial(raw) or _partial(formats.members(folded[-1][1].data.decode())):
             folded.append((row, entry))
             continue
         _, before = folded.pop()
@@ -35,3 +35,8 @@ def fold(entries: Sequence[Entry], key: tuple[str, ...]) -> Sequence[Entry]:
             kind = formats.members(data.decode())["type"].strip('"')
             folded.append((row, replace(entry, kind=kind, data=data, frames={}, seen=None, apart=None)))
     return [entry for _, entry in folded]
+
+
+def _partial(raw: formats.Members) -> bool:
+    """Whether it says only the key of the row before or after: joined with another, nothing would say so."""
+    return "left" in raw or "truncated" in raw

@@ -139,7 +139,7 @@ class Hub:
         channel = roster.channels.get(entry.channel)
         if channel is None or (entry.position <= channel.position and channel.chained):
             return True
-        if entry.epoch != roster.epoch or (entry.previous > channel.position and channel.misses(entry.previous)):
+        if entry.epoch != roster.epoch or (entry.previous > channel.position and not channel.begins(entry.previous)):
             return False
         first = not self._pending
         self._accept(channel, entry)

@@ -14,7 +14,7 @@ import structlog
 import sql
 from gateway.fanout.page import Page
 from gateway.fanout.pool import Pool
-from gateway.fanout.snapshot import BREAKS, SnapshotUnavailable, postgres, stream_queries
+from gateway.fanout.snapshot import BREAKS, RENDERING, SnapshotUnavailable, postgres, stream_queries
 from gateway.fanout.subscriber import Subscriber
 from gateway.wire import Entry
 from streams import format as formats
@@ -22,8 +22,8 @@ from streams.payload import RESET
 from streams.stream import Stream
 
 _SECONDS = 10.0
-_PASSING = ("08", "53", "55", "57", "58")
-"""Classes of errors that are not a policy's: connection, resources, object not ready, intervention, system."""
+_PASSING = ("08", "40", "53", "55", "57", "58")
+"""Classes of errors that are not a policy's: connection, deadlock, resources, object not ready, intervention, system."""
 
 log = structlog.get_logger()
 
@@ -33,7 +33,8 @@ class Judge:
 
     def __init__(self, database_url: str, role: str) -> None:
         self._role = role
-        self._pool = Pool(database_url, "rowcast judge", _SECONDS)
+        # As the triggers render, whatever the server's settings are: rows are compared with those of events.
+        self._pool = Pool(database_url, "rowcast judge", _SECONDS, RENDERING)
 
     async def close(self) -> None:
         await self._pool.close()
@@ -62,18 +63,24 @@ class Judge:
         query = (await stream_queries(connection, stream.table, "visible")).get(stream.name)
         if query is None:
             raise SnapshotUnavailable("the stream is not installed")
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
+        async with connection.transaction(readonly=True):
             await connection.execute(sql.statement("become"), self._role, claims)
             try:
-                seen = {row["number"]: row["row"] for row in await connection.fetch(query, list(keys))}
-                if len(seen) < len(keys) and await connection.fetchval(sql.statement("rewritten")):
-                    raise SnapshotUnavailable("a table was written anew meanwhile")
-                return seen
+                await self._lock(connection, query, keys)
+                return {row["number"]: row["row"] for row in await connection.fetch(query, list(keys))}
             except asyncpg.PostgresError as error:
                 if (error.sqlstate or "").startswith(_PASSING):
                     raise
                 log.warning("a policy has failed, and that means no", stream=stream.name, error=str(error))
         return {}
+
+    async def _lock(self, connection: Any, query: str, keys: Sequence[str]) -> None:
+        """Locks what is read, to the end of the transaction.
+
+        A table that a policy's function reads, and that is written anew (ALTER TABLE) while the function waits for it, looks empty to the
+        waiting statement, be it a table of those to whom something is forbidden. The next statement's snapshot is younger than any such.
+        """
+        await connection.fetch(query, list(keys))
 
 
 def _shown(entry: Entry, raw: formats.Members, stream: Stream, now: str | None) -> Entry | None:

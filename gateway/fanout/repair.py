@@ -124,7 +124,7 @@ class Repair:
                 if len(entries) > _ENTRIES:
                     # Somebody may have gone past these; all the others are read by whom they are for.
                     much = True
-                    entries = [entry for entry in entries if entry.position <= start]
+                    entries = [entry for entry in entries if channels[entry.channel].position < entry.position <= start]
                 if not page.more or after >= through or (much and after >= start):
                     break
         for entry in sorted(entries, key=in_order):
@@ -142,9 +142,13 @@ class Repair:
         roster.life = head.life
 
     def _reset_who_went_past(self, channel: Channel, position: int) -> None:
-        """An entry was missing on one channel, and a connection has had later ones on another: in order it can no longer come."""
+        """An entry was missing on one channel, and a connection has had later ones on another: in order it can no longer come.
+
+        Who is to get rows anew has what is missing in them.
+        """
         for subscriber in channel.subscribers:
-            if subscriber.state is not State.ENDED and subscriber.through < position <= subscriber.position:
+            told = subscriber.state is State.ENDED or subscriber.snapshot_due
+            if not told and subscriber.through < position <= subscriber.position:
                 self._catch_up.reset(subscriber, Cursor(self._roster.epoch, subscriber.position), "gap")
 
     def _leave_to_readers(self, channels: Iterable[Channel], through: int) -> None:

@@ -29,7 +29,7 @@ _PAGE_BYTES = 128_000
 _AT_ONCE = 4
 _CONNECT_SECONDS = 10.0
 _PAGE_SECONDS = 30.0
-_RENDERING = {
+RENDERING = {
     "timezone": "UTC",
     "intervalstyle": "postgres",
     "bytea_output": "hex",
@@ -87,10 +87,18 @@ class Reading:
                     page.append(text.translate(BREAKS))
                     size += len(text)
                 if len(page) == PAGE_ROWS or size > _PAGE_BYTES:
+                    await self._look()
                     yield page
                     page, size = [], 0
+            # Also before it is said that there are none.
+            await self._look()
         if page:
             yield page
+
+    async def _look(self) -> None:
+        """Raises SnapshotUnavailable if a table that was read, be it by a policy, looks empty because it was written anew."""
+        if await self._connection.fetchval(sql.statement("rewritten")):
+            raise SnapshotUnavailable("a table was written anew meanwhile")
 
     async def end(self) -> None:
         """Ends the transaction, and returns when no crash can take back what it saw. Raises SnapshotUnavailable.
@@ -99,8 +107,6 @@ class Reading:
         pass for seen.
         """
         with postgres():
-            if await self._connection.fetchval(sql.statement("rewritten")):
-                raise SnapshotUnavailable("a table was written anew meanwhile")
             await self._connection.execute(sql.statement("snapshot_end"), self._written)
             await self._connection.execute("commit")
 
@@ -126,7 +132,7 @@ class Snapshots:
                     command_timeout=_PAGE_SECONDS,
                     # Works behind a transaction pooler too.
                     statement_cache_size=0,
-                    server_settings={"application_name": "rowcast snapshot", **_RENDERING},
+                    server_settings={"application_name": "rowcast snapshot", **RENDERING},
                 )
             try:
                 with postgres():

@@ -233,10 +233,9 @@ class Subscriber:
         live = not page.more and not self._overflown
         # What is live meanwhile comes in a later page, or here; a repair may have brought earlier ones of another channel later.
         kept = sorted((entry for entry in self._buffer if entry.position > page.through), key=in_order) if live else []
-        if not _continues(page.through, kept):
-            live, kept = False, []
         self._buffer.clear()
-        self._deliver(page.entries, frame.wrap(first, self.sink.chunked) if first else b"")
+        if not self.snapshot_due:
+            self._deliver(page.entries, frame.wrap(first, self.sink.chunked) if first else b"")
         if self.snapshot_due:
             self.state = State.BEHIND
             return False
@@ -300,16 +299,6 @@ class Subscriber:
     def _comes_again(self, entry: Entry) -> bool:
         """Whether this connection may get the entry's position on a later stream too."""
         return self.look is None and any(channel in self.channels for channel in entry.later)
-
-
-def _continues(through: int, entries: Iterable[Entry]) -> bool:
-    """Whether nothing is missing between a page and what came live behind it: each names the one before it on its channel."""
-    last: dict[str, int] = {}
-    for entry in entries:
-        if entry.previous > last.get(entry.channel, through):
-            return False
-        last[entry.channel] = entry.position
-    return True
 
 
 def _slices(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:

@@ -69,6 +69,8 @@ class Tail:
         self._calm.set()
         self._commands: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
         self.connected = False
+        # From the loss of a connection until the next one is subscribed to anything.
+        self._away = True
         self._foreign = False
 
     async def listen(self, channels: Iterable[str]) -> None:
@@ -86,7 +88,7 @@ class Tail:
     def forget(self, channel: str) -> bool:
         """Ends a channel's subscription; False if it is still to be confirmed, for a late word would pass for a newer one's."""
         confirmed = self._confirmed.get(channel)
-        if confirmed is None or not confirmed.is_set():
+        if confirmed is None or not (confirmed.is_set() or self._away):
             return False
         del self._confirmed[channel]
         self._commands.put_nowait(("UNSUBSCRIBE", channel))
@@ -110,6 +112,10 @@ class Tail:
                 log.warning("the tail has lost Redis", error=type(error.exceptions[0]).__name__)
             finally:
                 self.connected = False
+                self._away = True
+                # Nothing is heard, of revocations neither: nobody is to be sent anything who asks only now.
+                for event in self._confirmed.values():
+                    event.clear()
                 await connection.disconnect(nowait=True)
             await asyncio.sleep(backoff.pause(failures, 0.05, 2.0))
 
@@ -133,8 +139,7 @@ class Tail:
 
     async def _resume(self, connection: AbstractConnection) -> None:
         """Subscribes to everything, waits until all is confirmed, repairs; what arrives meanwhile comes after."""
-        for event in self._confirmed.values():
-            event.clear()
+        self._away = False
         # What was asked for while there was no connection is in `_confirmed`, or no longer wanted.
         self._commands = asyncio.Queue()
         wanted = {wire.HEAD, wire.CONTROL, *self._confirmed}

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from auth.revocation import Revocation, Revocations
 from gateway import wire
-from gateway.fanout import control
+from gateway.fanout import admission, catchup, control
 from gateway.fanout import hub as hubs
 from gateway.fanout.tail import Tail
 from tests.gateway.fanout.manual import manual
@@ -94,6 +94,44 @@ async def test_control_nothing_is_learned_on_coming_back(servers: Servers, monke
     monkeypatch.setattr(Revocations, "refresh", nothing)
     with pytest.raises(AssertionError):
         await test_while_a_process_is_cut_off(servers)
+
+
+@pytest.mark.parametrize("path", ["bookings", "bookings?snapshot=1"])
+@pytest.mark.parametrize("careful", [True, False])
+async def test_comes_back_while_a_process_is_cut_off(servers: Servers, monkeypatch: pytest.MonkeyPatch, path: str, careful: bool) -> None:
+    """Who was revoked gets neither what was missed nor rows from a process that cannot know it, though Postgres is there.
+
+    Were what was confirmed before the cut taken for so still, they would.
+    """
+    monkeypatch.setattr(catchup, "_JOIN_SECONDS", 0.5)
+    monkeypatch.setattr(admission, "_CALL_SECONDS", 0.2)
+
+    async def confirmed(*_: object) -> None: ...
+
+    async with (
+        proxied(servers.redis_url) as proxy,
+        manual(servers) as by_hand,
+        web(servers) as one,
+        web(replace(servers, redis_url=proxy.url(servers.redis_url))) as other,
+        other.stream() as stream,
+    ):
+        await by_hand.change()
+        (event,) = await stream.events(1)
+        proxy.refuse = True
+        proxy.cut()
+        await until(lambda: not other.hub.tail.connected)
+        if not careful:
+            monkeypatch.setattr(Tail, "listen", confirmed)
+        await revoke(one, b'{"sub": "1"}')
+        await by_hand.change(3)
+        since = {} if "snapshot" in path else {"Last-Event-ID": str(event.id)}
+        again = await other.request(f"/streams/{path}", {"Authorization": f"Bearer {token()}"} | since)
+        told = await again.next()
+        while told.name == "ready":
+            told = await again.next()
+        await again.close()
+        proxy.heal()
+    assert told.name == ("reconnect" if careful else "snapshot" if "snapshot" in path else "bookings")
 
 
 async def test_redis_forgets(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,6 +119,15 @@ async def test_resumes_with_the_last_id(play: Play) -> None:
     assert found[2].pause_seconds == 0.15
 
 
+async def test_keeps_its_place_where_nothing_began(play: Play) -> None:
+    """An ending before any `ready` takes away neither where to begin nor the id of before; what a snapshot has begun does."""
+    refused = 'id: none-0\nevent: reconnect\ndata: {"reason":"unavailable","retry":10}\n\n'
+    page = 'id: none-0\nevent: snapshot\ndata: {"stream":"bookings","rows":[],"done":false}\n\n'
+    played = await play((HEAD, refused), (HEAD, READY, change(2)), (HEAD, refused), (HEAD, READY, page), (HEAD, READY, GOODBYE))
+    await collect(played, since="earliest")
+    assert played.sent("last-event-id") == ["earliest", "earliest", "abcd-2", "abcd-2", "none-0"]
+
+
 async def test_waits_as_it_is_told(play: Play) -> None:
     """`reconnect` says how long to wait, and so does `Retry-After`; a busy gateway is asked again for as long as it takes."""
     reconnect = 'id: abcd-2\nevent: reconnect\ndata: {"reason":"shutdown","retry":10}\n\n'

@@ -15,7 +15,7 @@ from gateway.bridge.listener import Connection
 from gateway.capture import function
 from gateway.migrator import MigrateError, Plan, installed, migrate
 from streams.catalog import Catalog, load
-from streams.stream import Stream
+from streams.stream import Stream, Via
 from tests.sql.published import Published, declare
 from tests.support.servers import MAX_BYTES, Servers, fresh
 
@@ -291,3 +291,36 @@ async def test_unqualified_tables_are_public(empty: Servers, blank: Connection) 
     await session.execute("create table mine (id bigint)")
     assert await blank.fetchval("select to_regclass('public.mine') is not null and to_regclass('rowcast.mine') is null")
     await session.close()
+
+
+@pytest.mark.parametrize("parent", ["notes", "people"])
+async def test_tables_that_inherit(blank: Connection, parent: str) -> None:
+    """Nobody would hear of the rows of a table that inherits from one that is published, or that names owners: it is refused."""
+    await blank.execute("create table people (id bigint primary key, who text); create table notes (id bigint primary key, person bigint)")
+    notes = Stream(
+        name="notes",
+        table="public.notes",
+        columns=("id",),
+        channel="notes-changes-{user_id}",
+        owner=Via("person", table="public.people", owner="who"),
+    )
+    plan = Plan(Catalog([notes]), "armed", MAX_BYTES)
+    await migrate(blank, plan)
+    await blank.execute(f"create table heir () inherits ({parent})")
+    with pytest.raises(MigrateError, match="heir inherit"):
+        await migrate(blank, plan)
+
+
+@pytest.mark.parametrize("careful", [True, False])
+async def test_publication_of_all_tables(blank: Connection, careful: bool) -> None:
+    """An epoch begins where a publication has all tables too; Postgres would refuse to delete from the outbox, if nothing told its rows."""
+    await migrate(blank, Plan(Catalog([]), "armed", MAX_BYTES))
+    if not careful:
+        await blank.execute("alter table rowcast.outbox_0 replica identity default")
+    await blank.execute("create publication everything for all tables")
+    try:
+        await blank.execute("select rowcast.begin_epoch('test', 0)")
+    except asyncpg.ObjectNotInPrerequisiteStateError:
+        assert not careful
+    else:
+        assert careful

@@ -144,6 +144,8 @@ def test_json() -> None:
     assert [line["event"] for line in lines] == ["bookings", "reset", "snapshot"]
     assert lines[0] == {"id": "abcd-7", "event": "bookings", "data": json.loads(events[0].data)}
     assert len(shown(Json, *events).splitlines()) == 4
+    anew = Event("none-0", "ready", '{"status":"fresh"}')
+    assert json.loads(shown(Json, anew, control=False))["event"] == "ready", "rows begin anew behind it"
 
 
 def test_numbers_keep_their_digits() -> None:

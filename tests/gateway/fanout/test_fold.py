@@ -85,6 +85,18 @@ def test_what_is_not_folded() -> None:
         assert fold(several, ("id",)) == several
 
 
+@pytest.mark.parametrize("flag", ["left", "truncated"])
+def test_what_says_less_than_the_row(flag: str) -> None:
+    """Who has only a row's key of one of two changes is told both: joined, they would say that nothing has changed."""
+    first, second = _entries([(1, "put", 1), (1, "put", 2)], {})
+    for several in ([first, _flagged(second, flag)], [_flagged(first, flag), second]):
+        assert fold(several, ("id",)) == several
+
+
+def _flagged(entry: Entry, flag: str) -> Entry:
+    return replace(entry, data=json.dumps(json.loads(entry.data) | {flag: True}, separators=(",", ":")).encode())
+
+
 @pytest.mark.parametrize(("latest_only", "events"), [(True, 1), (False, 3)])
 def test_only_where_it_is_declared(latest_only: bool, events: int) -> None:
     """What leaves together leaves as one for a stream that says so, and never otherwise."""

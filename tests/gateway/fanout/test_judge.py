@@ -104,6 +104,21 @@ async def test_postgres_is_away(servers: Servers) -> None:
         assert (event.name, event.data["reason"]) == ("reconnect", "unavailable")
 
 
+@pytest.mark.parametrize("setting", ["timezone = 'Asia/Tokyo'", "datestyle = 'German'", "extra_float_digits = 0"])
+async def test_settings_of_the_server(servers: Servers, setting: str) -> None:
+    """However a server renders by itself, a row that has not changed since is told whole."""
+    guarded = Catalog([replace(each, rls=each.name == "bookings") for each in load("streams").values()])
+    async with manual(servers) as bridge:
+        name = await bridge.connection.fetchval("select quote_ident(current_database())")
+        await bridge.connection.execute(f"alter database {name} set {setting}")
+        await bridge.change()
+        async with web(servers, guarded) as gateway, gateway.stream("bookings", 1) as stream:
+            assert (await stream.next()).name == "ready"
+            await bridge.change()
+            (event,) = await stream.events(1)
+    assert (event.data["type"], event.data["record"]["notes"], event.data.get("truncated")) == ("UPDATE", "by hand 2", None)
+
+
 async def test_many_at_once(servers: Servers) -> None:
     """However many changes come at once, a page is judged by one question, and nothing is missing or out of order."""
     async with _listening(servers) as (bridge, _, stream):

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 import sql
+from gateway.fanout import snapshot
+from gateway.fanout.judge import Judge
 from streams.catalog import Catalog, load
 from streams.stream import Stream, Via
 from tests.gateway.fanout.manual import manual
@@ -22,6 +24,14 @@ from tests.support.servers import Servers
 
 REWRITE = "alter table {0} add column stamped timestamptz default clock_timestamp()"
 GUARDED = Catalog([replace(each, rls=each.name == "services") for each in load("streams").values()])
+FORBIDDING = """
+create table taken (id bigint primary key);
+insert into taken values (1);
+grant select on taken to authenticated;
+create function is_taken(bigint) returns boolean language plpgsql stable as
+    'begin return exists (select from public.taken where id = $1); end';
+create policy untaken on services as restrictive for select to authenticated using (not public.is_taken(id));
+"""
 BILLS = Stream(
     name="bills",
     table="public.bill",
@@ -104,27 +114,55 @@ async def test_snapshot(servers: Servers, monkeypatch: pytest.MonkeyPatch, table
         assert page.data["rows"] != []
 
 
-@pytest.mark.parametrize("careful", [True, False])
-async def test_judge(servers: Servers, monkeypatch: pytest.MonkeyPatch, careful: bool) -> None:
-    """Of a row in such a table nobody is told that it has left; the client is told to come back, and gets the change then."""
-    if not careful:
-        _nobody_looks(monkeypatch)
+async def _judged(servers: Servers, table: str) -> str:
+    """Returns what is told of changes of row 1, which the table `taken` forbids, and of row 2, while a table is written anew."""
     async with manual(servers) as by_hand, web(servers, GUARDED) as gateway:
+        await by_hand.connection.execute(FORBIDDING)
         await by_hand.change()
         stream = await _open(gateway, "services")
-        ready = await stream.next()
-        await by_hand.connection.execute("update services set price = price + 1 where id = 1")
+        await stream.next()
+        await by_hand.connection.execute("update services set price = price + 1 where id in (1, 2)")
         await by_hand.sequencer.step()
-        async with _rewritten(servers, "services"):
+        async with _rewritten(servers, table):
             await by_hand.publish()
+        told = await stream.events(2)
+        await stream.close()
+        return " ".join(event.data["type"] for event in told)
+
+
+@pytest.mark.parametrize("table", ["services", "taken"])
+async def test_judge(servers: Servers, table: str) -> None:
+    """Be such a table that of the rows, or one in which a policy's function reads what is forbidden: the answer is that of after."""
+    assert await _judged(servers, table) == "DELETE UPDATE"
+
+
+async def test_control_judge_that_asks_once(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first answer forbids nothing: to the function that waited its table was empty."""
+
+    async def nothing(*_: object) -> None: ...
+
+    monkeypatch.setattr(Judge, "_lock", nothing)
+    assert await _judged(servers, "taken") == "UPDATE UPDATE"
+
+
+@pytest.mark.parametrize("careful", [True, False])
+async def test_pages_before_the_last(servers: Servers, monkeypatch: pytest.MonkeyPatch, careful: bool) -> None:
+    """No page of rows leaves that such a table would have forbidden; was it looked for at the end only, the others had left by then."""
+    monkeypatch.setattr(snapshot, "PAGE_ROWS", 1)
+    if not careful:
+        _nobody_looks(monkeypatch)
+    async with manual(servers) as by_hand, web(servers) as gateway:
+        await by_hand.connection.execute(FORBIDDING)
+        await by_hand.change()
+        async with _rewritten(servers, "taken"):
+            stream = await _open(gateway, "services?snapshot=1")
+        await stream.next()
         told = await stream.next()
         await stream.close()
-        if not careful:
-            assert (told.name, told.data["type"]) == ("services", "DELETE")
-            return
-        assert (told.name, told.data["reason"]) == ("reconnect", "unavailable")
-        again = await _first(gateway, "services", ready.id)
-        assert (again.name, again.data["type"]) == ("services", "UPDATE")
+        if careful:
+            assert (told.name, told.data["reason"]) == ("reconnect", "unavailable")
+        else:
+            assert (told.name, [row["id"] for row in told.data["rows"]]) == ("snapshot", [1])
 
 
 async def _sequenced(published: Published, servers: Servers, table: str) -> list[tuple[str, Any]]:
