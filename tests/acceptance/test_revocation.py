@@ -115,6 +115,7 @@ async def test_comes_back_while_a_process_is_cut_off(servers: Servers, monkeypat
         web(replace(servers, redis_url=proxy.url(servers.redis_url))) as other,
         other.stream() as stream,
     ):
+        await stream.until("ready")
         await by_hand.change()
         (event,) = await stream.events(1)
         proxy.refuse = True

@@ -1,5 +1,6 @@
 /** The shape of supabase-js: `client.channel("bookings").on("postgres_changes", …).subscribe()`. A stream takes the place of a table. */
 
+import { fault } from "./error.js";
 import type { PostgresChange, PostgresChangesFilter, RealtimeChannel, RealtimeClient } from "./types.js";
 
 /** What was asked for with `on`. */
@@ -14,6 +15,12 @@ type Callback = NonNullable<Parameters<RealtimeChannel["subscribe"]>[0]>;
 export function subscribe(client: RealtimeClient, name: string, bindings: readonly Binding[], callback?: Callback): () => void {
   const ready = new Set<Binding>();
   let subscribed = false;
+  let resetting = false;
+  const greet = (): void => {
+    if (subscribed || resetting || ready.size < bindings.length) return;
+    subscribed = true;
+    callback?.("SUBSCRIBED");
+  };
   const stops = bindings.map((binding) => {
     const { event, schema = "*", table = name, filter } = binding.filter;
     return client.listen(table, {
@@ -21,9 +28,22 @@ export function subscribe(client: RealtimeClient, name: string, bindings: readon
       ...(filter ? { filter: filter.replace(/,(?=\w+=)/g, "&") } : {}),
       onReady() {
         ready.add(binding);
-        if (subscribed || ready.size < bindings.length) return;
-        subscribed = true;
-        callback?.("SUBSCRIBED");
+        greet();
+      },
+      onReset(reason) {
+        // Each binding is told, one after the other: the channel says it once.
+        if (resetting) return;
+        resetting = true;
+        subscribed = false;
+        try {
+          callback?.("CHANNEL_ERROR", fault("unavailable", `history lost: ${reason}`));
+        } finally {
+          // Behind an `unsubscribe` of that callback.
+          queueMicrotask(() => {
+            resetting = false;
+            greet();
+          });
+        }
       },
       onEvent({ change }) {
         const { type, record, old_record, table, commit_timestamp } = change;
@@ -47,6 +67,7 @@ export function subscribe(client: RealtimeClient, name: string, bindings: readon
   }, 0);
   return () => {
     clearTimeout(timer);
+    ready.clear();
     for (const stop of stops) stop();
     callback?.("CLOSED");
   };

@@ -37,7 +37,7 @@ export function createRealtimeClient(options: ClientOptions): RealtimeClient {
   let connected = false;
   let closed = false;
   let native = transport === "eventsource";
-  let loading = false;
+  let loading: Promise<void> | undefined;
   let failures = 0;
   let makeTab: typeof createTab | undefined;
   let kept: ReturnType<typeof createKept> | undefined;
@@ -67,9 +67,7 @@ export function createRealtimeClient(options: ClientOptions): RealtimeClient {
     token(renew) {
       const asked =
         tokens.get(renew) ??
-        (async () => getToken?.({ renew }) ?? null)().finally(() => {
-          if (tokens.get(renew) === asked) tokens.delete(renew);
-        });
+        (async () => getToken?.({ renew }) ?? null)().finally(() => tokens.get(renew) === asked && tokens.delete(renew));
       tokens.set(renew, asked);
       return asked;
     },
@@ -116,19 +114,23 @@ export function createRealtimeClient(options: ClientOptions): RealtimeClient {
 
   const share = (): unknown => tabs && globalThis.BroadcastChannel && globalThis.navigator?.locks;
 
+  /** Before what could not be loaded is tried again. */
+  const pause = (): Promise<unknown> => new Promise((resolve) => setTimeout(resolve, pauseMs(failures++)));
+
   /** Loads what is lacking, and goes on. */
   const load = async (): Promise<void> => {
     try {
       if (native) gateway.transport = (await import("./eventsource.js")).eventSourceTransport;
       native = false;
       if (resume && !kept) client.lastEventId = (kept = (await import("./resume.js")).createKept(resume))();
-      if (share()) makeTab = (await import("./tab.js")).createTab;
       listeners.judge = (await import("./judge.js")).judgeEvents;
+      // Last: what the other tabs want may have to be judged from its first event.
+      if (share()) makeTab = (await import("./tab.js")).createTab;
     } catch (cause) {
       report(fault("unavailable", "a part was not loaded", { cause }));
-      await new Promise((resolve) => setTimeout(resolve, pauseMs(failures++)));
+      await pause();
     }
-    loading = false;
+    loading = undefined;
     update();
   };
 
@@ -151,8 +153,7 @@ export function createRealtimeClient(options: ClientOptions): RealtimeClient {
     }
     const wants = listeners.wants();
     if (native || (share() && !makeTab) || (resume && !kept) || (!listeners.judge && listeners.mixed(wants))) {
-      if (!loading) void load();
-      loading = true;
+      loading ??= load();
       return;
     }
     feed ??= makeTab ? makeTab(`rowcast:${gateway.url}:${tabs === true ? "" : tabs}`, gateway, sink) : connect(gateway, sink);
@@ -183,9 +184,9 @@ export function createRealtimeClient(options: ClientOptions): RealtimeClient {
         soon();
       };
     },
-    on(name, listener, { stream = names.streamOf(name) ?? name, filter = "" } = {}) {
-      names.heard[stream] = [...new Set([...(names.heard[stream] ?? []), name])];
-      return client.listen(stream, { filter, onEvent: (event) => event.name === name && listener(event.change as never, event as never) });
+    on(name, listener, { stream = names.streamOf(name) ?? name, ...more } = {}) {
+      names.heard[stream] = [...new Set([...names.of(stream), name])];
+      return client.listen(stream, { ...more, onEvent: (event) => event.name === name && listener(event.change as never, event as never) });
     },
     table<T = Row>(stream: string, asked: TableOptions<T> = {}) {
       const name = JSON.stringify([stream, asked.filter ?? "", [asked.key ?? "id"].flat(), asked.scope]);
@@ -202,16 +203,22 @@ export function createRealtimeClient(options: ClientOptions): RealtimeClient {
     channel(name) {
       const bindings: Binding[] = [];
       let stop: Promise<void | (() => void)> | undefined;
+      const begin = (callback: Parameters<RealtimeChannel["subscribe"]>[0]): typeof stop =>
+        import("./channel.js").then(
+          ({ subscribe }) => subscribe(client, name, bindings, callback),
+          async (cause: Error) => {
+            callback?.("CHANNEL_ERROR", cause);
+            await pause();
+            return stop && begin(callback);
+          },
+        );
       const channel: RealtimeChannel = {
         on(_type, filter, callback) {
           bindings.push({ filter, callback: callback as never });
           return channel;
         },
         subscribe(callback) {
-          stop ??= import("./channel.js").then(
-            ({ subscribe }) => subscribe(client, name, bindings, callback),
-            (cause: Error) => callback?.("CHANNEL_ERROR", cause),
-          );
+          stop ??= begin(callback);
           return channel;
         },
         unsubscribe() {

@@ -29,15 +29,16 @@ export function connect(gateway: Gateway, sink: Sink): Feed {
   let tries = 0;
   /** Until when the gateway wants nobody to come back. */
   let notBefore = 0;
+  /** While it is opening or ready. */
   let current: Attempt | undefined;
   let timer: ReturnType<typeof setTimeout> | undefined;
   /** The open stream's name, for a newer token. */
   let name: unknown;
 
-  const isOpen = (): boolean => state === "ready" || state === "opening";
   const drop = (next: typeof state): void => {
     clearTimeout(timer);
     current?.close();
+    current = undefined;
     state = next;
   };
   const connecting = (): void => sink.state("CONNECTING", error, null);
@@ -133,8 +134,11 @@ export function connect(gateway: Gateway, sink: Sink): Feed {
   const renewToken = async (): Promise<void> => {
     if (!gateway.renews) return;
     const url = `${gateway.url}/streams/connections/${name}/token`;
+    const asking = current;
     try {
       const token = await gateway.token(true);
+      // It may be the former user's.
+      if (current !== asking) return;
       if (!token || (await transport.post(url, token)) > 399) throw url;
     } catch {
       report(fault("unavailable", "token not renewed"));
@@ -143,7 +147,7 @@ export function connect(gateway: Gateway, sink: Sink): Feed {
 
   /** Waits no longer, unless the gateway wants it. What is open may hang on a network that is no longer there. */
   const hasten = (): void => {
-    if (state === "waiting" ? Date.now() < notBefore : !isOpen()) return;
+    if (state === "waiting" ? Date.now() < notBefore : !current) return;
     tries = 0;
     anew();
   };
@@ -151,17 +155,18 @@ export function connect(gateway: Gateway, sink: Sink): Feed {
   const off = [
     on(globalThis, "online", hasten),
     // Attempts go on, for a gateway on this machine is there all the same.
-    on(globalThis, "offline", () => isOpen() && again(fault("unavailable", "offline"))),
+    on(globalThis, "offline", () => current && again(fault("unavailable", "offline"))),
     on(globalThis.document, "visibilitychange", () => {
       if (document.visibilityState !== "visible") return;
       if (state === "waiting") hasten();
-      else if (isOpen()) current?.look();
+      else current?.look();
     }),
   ];
 
   return {
     want(next) {
-      const asked = pathOf(next);
+      // EventSource hears the names alone that it was opened with.
+      const asked = pathOf(next) + Object.keys(next).flatMap(names.of).sort();
       if (asked === path) return;
       path = asked;
       wants = next;

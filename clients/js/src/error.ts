@@ -10,7 +10,7 @@ export function fault(code: RealtimeError["code"], message: string, more: { stat
 /** Makes an error of how a request has ended; without a status the network is at fault. 408, 425 and 429 pass. */
 export function faultOf(status: number | undefined, detail?: string): RealtimeError {
   if (!status) return fault("unavailable", detail ?? "connection lost");
-  const final = status > 399 && status < 500 && ![408, 425, 429].includes(status);
+  const final = /^4(?!08|25|29)/.test(`${status}`);
   const code = status === 401 ? "unauthorized" : status === 403 ? "forbidden" : final ? "bad-request" : "unavailable";
   return fault(code, detail ?? `status ${status}`, { status });
 }

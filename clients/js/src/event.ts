@@ -23,7 +23,7 @@ export function readEvent(row: Row, event: string): { change: Change } | { state
     return { state: { component, status, since } as ComponentState };
   }
   check(/^(INSERT|UPDATE|DELETE)$/.test(type as string) && [schema, table, commit_timestamp].every(isText) && Array.isArray(columns), event);
-  check(isObject(type === "DELETE" ? old_record : record) && [record ?? {}, old_record ?? {}].every(isObject), event);
+  check([type === "DELETE" ? old_record : record, record ?? {}, old_record ?? {}].every(isObject), event);
   return { change: row as unknown as Change };
 }
 

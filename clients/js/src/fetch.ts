@@ -48,11 +48,10 @@ async function follow({ url, token, lastEventId }: OpenRequest, handlers: Handle
       handlers.onAlive();
       parse(decoder.decode(part.value, { stream: true }));
     }
-    end({});
   } catch {
     // What a browser says of a network error says nothing.
-    end({});
   }
+  end({});
 }
 
 /** Reads an answer that is no stream: RFC 9457's `detail`, and when to come back. */

@@ -1,8 +1,9 @@
 /**
  * Who listens to which stream through which filter, and who is told what.
  *
- * - A listener has its stream when the connection carries it through the same filter, or through none: then it is judged here.
- * - Who had its stream and lacks it while others have theirs has missed something, and is told so when it comes back.
+ * - A listener has its stream when the connection carries it through the same filter, or through none and there is what judges here.
+ * - Who had its stream and lacks it while others have theirs has missed something, and is told so when it comes back; so is who lacks it
+ *   at a reset. Sooner rows could not be got anew: what happens before the connection is there would be in neither.
  * - What one of them throws is no other's matter.
  */
 
@@ -19,14 +20,14 @@ interface Listener extends ListenOptions {
   readonly filter: string;
   judge?: Judge | undefined;
   /** Whether it knows that it has its stream, has ever had it, and has lost it since. */
-  greeted?: boolean;
+  greeted?: unknown;
   known?: boolean;
-  lost?: boolean;
+  lost?: boolean | null | undefined;
 }
 
 export interface Listeners {
   readonly size: number;
-  /** What judges by a filter. It is there before the connection carries anything that is to be judged. */
+  /** What judges by a filter, once it is loaded. */
   judge: ((filter: string, names: Names, report: (error: RealtimeError) => void) => Judge) | undefined;
   /** Adds one. Returns how to take it away. */
   add(stream: string, options: ListenOptions): () => void;
@@ -43,7 +44,7 @@ export interface Listeners {
 export function createListeners(names: Names, report: (error: RealtimeError) => void): Listeners {
   const all = new Set<Listener>();
 
-  const carries = (has: Wants | null, { stream, filter }: Listener): boolean => has?.[stream] === filter || has?.[stream] === "";
+  const carries = (has: Wants | null, { stream, filter }: Listener): unknown => has?.[stream] === filter || (has?.[stream] === "" && listeners.judge);
   /** Calls all back, but not one that another has just taken away. */
   const each = (callback: (listener: Listener) => void): void => {
     for (const listener of [...all]) if (all.has(listener)) guarded(() => callback(listener), report);
@@ -65,7 +66,7 @@ export function createListeners(names: Names, report: (error: RealtimeError) => 
       each((listener) => {
         const { greeted, lost } = listener;
         listener.greeted = carries(has, listener);
-        if (!listener.greeted) listener.lost ||= (has && listener.known) ?? false;
+        if (!listener.greeted) listener.lost ||= has && listener.known;
         else if (!greeted) {
           listener.known = true;
           listener.lost = false;
@@ -75,7 +76,11 @@ export function createListeners(names: Names, report: (error: RealtimeError) => 
       });
     },
     reset(reason, streams) {
-      each((listener) => (!streams || streams.includes(listener.stream)) && listener.onReset?.(reason));
+      each((listener) => {
+        if (streams && !streams.includes(listener.stream)) return;
+        if (listener.greeted) listener.onReset?.(reason);
+        else listener.lost = true;
+      });
     },
     tell(event, has) {
       each((listener) => {

@@ -15,7 +15,7 @@ export function nameOf({ declared }: Pick<Names, "declared">, stream: string, ty
   return declared[stream]?.[TYPES.indexOf(type)] ?? otherwise;
 }
 
-/** The names of all streams' events: those that are declared, and by stream those that somebody has listened to besides. */
+/** The names of all streams' events: those that are declared, and instead, for streams of which somebody has listened to one by name, with that one. */
 export interface Names {
   readonly declared: EventNames;
   readonly heard: Record<string, readonly string[]>;
@@ -30,7 +30,7 @@ export function createNames(events?: EventNames): Names {
   const names: Names = {
     declared,
     heard: {},
-    of: (stream) => [...(declared[stream] ?? [stream]), ...(names.heard[stream] ?? [])],
+    of: (stream) => names.heard[stream] ?? declared[stream] ?? [stream],
     streamOf: (event, among = Object.keys(declared)) => among.find((stream) => names.of(stream).includes(event)) ?? (among[1] ? undefined : among[0]),
   };
   return names;

@@ -163,7 +163,7 @@ function share(name: string, gateway: Gateway, sink: Sink, refused: (cause: unkn
     if (isNew) hold(`${name}/${other}`, () => forget(other));
     wanted.set(other, wants);
     for (const [stream, events] of Object.entries(heard)) {
-      gateway.names.heard[stream] = [...new Set([...(gateway.names.heard[stream] ?? []), ...events])];
+      gateway.names.heard[stream] = [...new Set([...gateway.names.of(stream), ...events])];
     }
     postState();
     // Who comes new, perhaps after signing in, is refused by the gateway alone.
@@ -181,11 +181,17 @@ function share(name: string, gateway: Gateway, sink: Sink, refused: (cause: unkn
     ({ term, number } = answer);
     const own = sink.lastId();
     const ahead = signal.call === "state" && own !== null && isCovered(signal.with[3] ?? "", own);
-    if (missed || (isNew && own !== null && !ahead)) sink.reset("gap", null);
-    if (signal.call !== "state") return (sink[signal.call] as (...all: unknown[]) => void)(...signal.with);
+    const gap = (): unknown => (missed || (isNew && own !== null && !ahead)) && sink.reset("gap", null);
+    if (signal.call !== "state") {
+      gap();
+      if (!isRepeated(signal, own)) (sink[signal.call] as (...all: unknown[]) => void)(...signal.with);
+      return;
+    }
     const [status, error, has, id] = signal.with;
     last = [status, error, has];
     sink.state(status, error && fault(error.code, error.message, error.status ? { status: error.status } : {}), has, ahead ? own : id);
+    // Only now: where the leader has no connection, rows that are asked for at once would be older than where it begins.
+    gap();
     if (isNew) ask();
   };
 
@@ -219,4 +225,9 @@ function share(name: string, gateway: Gateway, sink: Sink, refused: (cause: unkn
       leaving.abort();
     },
   };
+}
+
+/** Whether it is a reset that a leader who was further back has got again. It lies in the log; others say where all go on from. */
+function isRepeated({ call, with: [reason, streams, id] }: Signal, own: string | null): boolean {
+  return call === "reset" && streams !== null && /^(truncated|capture-failed)$/.test(String(reason)) && isCovered(String(id), own);
 }

@@ -28,7 +28,7 @@ export function createTable<T extends Row>(
 ): TableStore<T> {
   const columns: readonly string[] = [key].flat();
   const subscribers = new Set<() => void>();
-  let rows = new Map<string | undefined, T>();
+  let rows: Map<string | undefined, T>;
   let loading = !initial;
   /** Whether all rows are to be got anew, and what has come since they were asked for. */
   let needed = true;
@@ -48,7 +48,7 @@ export function createTable<T extends Row>(
   const keyless = (): RealtimeError => fault("malformed", `a row of ${stream} without ${columns}, its key`);
   const inOrder = (a: T, b: T): number => {
     const column = columns.find((column) => a[column] !== b[column]);
-    return column === undefined ? 0 : (a[column] as number) < (b[column] as number) ? -1 : 1;
+    return column ? ((a[column] as number) < (b[column] as number) ? -1 : 1) : 0;
   };
   const sorted = (): readonly T[] => [...rows.values()].sort(compare ?? inOrder);
   const set = (all: readonly T[]): void => {
@@ -87,11 +87,10 @@ export function createTable<T extends Row>(
   const handled: Handled = {
     done(all, at) {
       const since = kept;
-      fetching = undefined;
+      abort();
       needed = loading = false;
       failure = null;
       tries = 0;
-      kept = [];
       set(all as readonly T[]);
       id = at;
       for (const event of since) guarded(() => apply(event), gateway.report);

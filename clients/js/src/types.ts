@@ -186,7 +186,11 @@ export interface RealtimeClient {
   /** Listens to one stream, from now on. Returns how to stop. */
   listen<T = Row>(stream: string, options: ListenOptions<T>): () => void;
   /** Listens to one kind of event, as with socket.io; `stream` where it cannot be told from the name. Returns how to stop. */
-  on<T = Row>(name: string, listener: (data: Change<T>, event: RealtimeEvent<T>) => void, options?: { stream?: string; filter?: string }): () => void;
+  on<T = Row>(
+    name: string,
+    listener: (data: Change<T>, event: RealtimeEvent<T>) => void,
+    options?: { readonly stream?: string } & Pick<ListenOptions, "filter" | "onReset">,
+  ): () => void;
   /** Returns the rows of a stream; the same store, with the options of the first call, for the same stream, filter, key and scope. */
   table<T = Row>(stream: string, options?: TableOptions<T>): TableStore<T>;
   /** For those who come from supabase-js. */

@@ -105,3 +105,32 @@ it("listens no longer after unsubscribe, even where it had not begun yet", async
   await loaded();
   expect(gateway.active).toHaveLength(1);
 });
+
+it("says CHANNEL_ERROR once where history is lost, and SUBSCRIBED again", async () => {
+  const { client, gateway } = setup();
+  const said: string[] = [];
+  const channel = client.channel("bookings").on("postgres_changes", { event: "*" }, () => undefined);
+  channel.on("postgres_changes", { event: "*", table: "services" }, () => undefined);
+  channel.subscribe((status, error) => said.push(error ? `${status} ${error.message}` : status));
+  await loaded();
+  gateway.main.ready().cut();
+  await pass(1000);
+  said.length = 0;
+  gateway.main.ready({ status: "reset" }).reset("retention");
+  await pass();
+  expect(said).toEqual(["SUBSCRIBED", "CHANNEL_ERROR history lost: retention", "SUBSCRIBED"]);
+});
+
+it("says no SUBSCRIBED to who unsubscribes because history is lost", async () => {
+  const { client, gateway } = setup();
+  const said: string[] = [];
+  const channel = client.channel("bookings").on("postgres_changes", { event: "*" }, () => undefined);
+  channel.subscribe((status) => {
+    said.push(status);
+    if (status === "CHANNEL_ERROR") channel.unsubscribe();
+  });
+  await loaded();
+  gateway.main.ready().reset();
+  await pass();
+  expect(said).toEqual(["SUBSCRIBED", "CHANNEL_ERROR", "CLOSED"]);
+});

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
 import { eventSourceTransport } from "../src/eventsource.js";
 import { fetchTransport } from "../src/fetch.js";
+import { FakeLocks } from "./locks.js";
 import { client, open } from "./real.js";
 import type { End } from "./real.js";
 import { begin, frame, inserted, READY, serve } from "./server.js";
@@ -110,6 +111,55 @@ describe("EventSource", () => {
     late.handle.close();
     await new Promise((resolve) => request.on("close", resolve));
     expect([said, late.said]).toMatchObject([{ opened: 0, ends: [] }, { opened: 1, ends: [] }]);
+  });
+
+  it("lets no other tab make a session between its own and its stream, nor while it finds out why it was refused", async () => {
+    vi.stubGlobal("navigator", { locks: new FakeLocks() });
+    const server = await serve();
+    const asked = async (status?: number): Promise<unknown> => {
+      const { request, response } = await server.next();
+      if (status) response.writeHead(status).end();
+      else begin(response);
+      return [request.method, request.headers.authorization];
+    };
+    open(eventSourceTransport, server.url, { token: "one" });
+    open(eventSourceTransport, server.url, { token: "two" });
+    const posted = eventSourceTransport.post(`${server.url}/streams/connections/c1/token`, "newer");
+    expect(await asked(204)).toEqual(["POST", "Bearer one"]);
+    expect(await asked()).toEqual(["GET", undefined]);
+    expect(await asked(204)).toEqual(["POST", "Bearer two"]);
+    expect(await asked(401)).toEqual(["GET", undefined]);
+    expect(await asked(401)).toEqual(["HEAD", undefined]);
+    expect(await asked(204)).toEqual(["POST", "Bearer newer"]);
+    expect(await asked(204)).toEqual(["POST", "Bearer newer"]);
+    expect(await posted).toBe(204);
+  });
+
+  it("makes way for other tabs when it is closed, whether it waits, makes its session or opens its stream", async () => {
+    const locks = new FakeLocks();
+    vi.stubGlobal("navigator", { locks });
+    const server = await serve();
+    const [one, two, three, four] = ["one", "two", "three", "four"].map((token) => open(eventSourceTransport, server.url, { token }));
+    const session = await server.next();
+    two?.handle.close();
+    one?.handle.close();
+    await new Promise((resolve) => session.request.on("close", resolve));
+    const third = await server.next();
+    expect(third.request.headers.authorization).toBe("Bearer three");
+    third.response.writeHead(204).end();
+    await server.next();
+    three?.handle.close();
+    expect((await server.next()).request.headers.authorization).toBe("Bearer four");
+    four?.handle.close();
+    await vi.waitFor(() => expect(locks.held.size).toBe(0));
+    expect([one, two, three, four].flatMap((tab) => tab?.said.ends)).toEqual([]);
+  });
+
+  it("goes without a lock that the browser refuses", async () => {
+    vi.stubGlobal("navigator", { locks: { request: () => Promise.reject(new DOMException("no", "SecurityError")) } });
+    const server = await serve();
+    open(eventSourceTransport, server.url, { token: "t0k3n" });
+    expect((await server.next()).request.url).toBe("/auth/session");
   });
 
   it("is what a client without getToken uses, and hears the names that are declared and listened to", async () => {

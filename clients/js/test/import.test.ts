@@ -1,9 +1,13 @@
 import { afterEach, expect, it, vi } from "vitest";
 
+import type { ListenOptions, RealtimeClient } from "../src/types.js";
+import { FakeChannel, FakeLocks } from "./locks.js";
+
 afterEach(() => {
   vi.unstubAllGlobals();
   vi.restoreAllMocks();
   vi.doUnmock("../src/judge.js");
+  vi.doUnmock("../src/channel.js");
   vi.resetModules();
 });
 
@@ -54,5 +58,67 @@ it("tries again where a part cannot be loaded", async () => {
   fails = false;
   vi.doUnmock("../src/judge.js");
   await vi.waitFor(() => expect(gateway.active).toHaveLength(1), 10_000);
+  client.close();
+});
+
+it("joins no other tab before there is what judges by its filter", async () => {
+  vi.stubGlobal("BroadcastChannel", FakeChannel);
+  vi.stubGlobal("navigator", { locks: new FakeLocks() });
+  const { mockTransport } = await import("../src/mock.js");
+  const gateway = mockTransport();
+  const onError = vi.fn();
+  const onEvent = vi.fn();
+  const open = async (options: ListenOptions): Promise<RealtimeClient> => {
+    vi.resetModules();
+    const { createRealtimeClient } = await import("../src/client.js");
+    const client = createRealtimeClient({ url: "http://mock", transport: gateway, tabs: true, onError });
+    client.listen("bookings", options);
+    return client;
+  };
+  const one = await open({ onEvent: () => undefined });
+  await vi.waitFor(() => expect(gateway.active).toHaveLength(1));
+  gateway.main.ready();
+  let fails = true;
+  vi.doMock("../src/judge.js", async (original) => {
+    if (fails) throw new Error("no such file any more");
+    return original();
+  });
+  const two = await open({ filter: "status=eq.pending", onEvent });
+  await vi.waitFor(() => expect(onError).toHaveBeenCalledTimes(1));
+  fails = false;
+  vi.doUnmock("../src/judge.js");
+  await vi.waitFor(() => expect(two.status).toBe("CONNECTED"), 10_000);
+  gateway.insert("bookings", { id: 1, status: "pending" });
+  await vi.waitFor(() => expect(onEvent).toHaveBeenCalledTimes(1));
+  one.close();
+  two.close();
+});
+
+it("tries again where a channel's part cannot be loaded, until it is no longer wanted", async () => {
+  let fails = true;
+  vi.doMock("../src/channel.js", async (original) => {
+    if (fails) throw new Error("no such file any more");
+    return original();
+  });
+  vi.resetModules();
+  const { createRealtimeClient } = await import("../src/client.js");
+  const { mockTransport } = await import("../src/mock.js");
+  const gateway = mockTransport();
+  const client = createRealtimeClient({ url: "http://mock", transport: gateway });
+  const said: string[] = [];
+  const other: string[] = [];
+  const unwanted = client.channel("services").on("postgres_changes", { event: "*" }, () => undefined);
+  unwanted.subscribe((status) => other.push(status));
+  await vi.waitFor(() => expect(other).toEqual(["CHANNEL_ERROR"]));
+  unwanted.unsubscribe();
+  const channel = client.channel("bookings").on("postgres_changes", { event: "*" }, () => undefined);
+  channel.subscribe((status) => said.push(status));
+  await vi.waitFor(() => expect(said).toEqual(["CHANNEL_ERROR"]));
+  fails = false;
+  vi.doUnmock("../src/channel.js");
+  await vi.waitFor(() => expect(gateway.active).toHaveLength(1), 10_000);
+  gateway.main.ready();
+  expect(gateway.main.streams).toEqual(["bookings"]);
+  expect([said, other]).toEqual([["CHANNEL_ERROR", "SUBSCRIBED"], ["CHANNEL_ERROR"]]);
   client.close();
 });

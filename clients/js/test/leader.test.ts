@@ -1,7 +1,7 @@
 import { describe, expect, it, vi } from "vitest";
 
 import { FakeChannel, FakeLocks } from "./locks.js";
-import { ids, listen, loaded, pass, setup } from "./support.js";
+import { ids, listen, loaded, pass, row, setup } from "./support.js";
 import { gateway, kill, locks, tab } from "./tabs.js";
 
 describe("a leader that is gone", () => {
@@ -69,6 +69,30 @@ describe("a leader that is gone", () => {
     expect(three.told.resets).toEqual([]);
   });
 
+  it("may repeat a reset that a follower has had: neither that nor what came after it is told again there", async () => {
+    const one = await tab();
+    const two = await tab();
+    const three = await tab();
+    gateway.main.ready();
+    await pass();
+    FakeChannel.lost = (_data, to) => to === two.channel;
+    const again = (): unknown => gateway.main.reset("truncated", "mock-1").reset("capture-failed", "mock-2").send("bookings", row(1), "mock-3");
+    again();
+    await pass();
+    await kill(one);
+    expect(gateway.main.lastEventId).toBe("mock-0");
+    gateway.main.ready();
+    again();
+    await pass();
+    expect(two.told).toMatchObject({ resets: ["truncated", "capture-failed"], events: [{ id: "mock-3" }] });
+    expect(three.told).toMatchObject({ resets: ["truncated", "capture-failed"], events: [{ id: "mock-3" }] });
+    expect(three.client.lastEventId).toBe("mock-3");
+    // Every other reset says where all of them go on from.
+    gateway.main.reset("retention", "mock-3");
+    await pass();
+    expect(three.told.resets).toEqual(["truncated", "capture-failed", "retention"]);
+  });
+
   it("may have seen more than a follower, which is told of the gap", async () => {
     const one = await tab();
     const two = await tab();
@@ -115,6 +139,19 @@ describe("a message that is lost", () => {
     const two = await tab("bookings", undefined, { resume: "user-1" });
     expect(two.told.resets).toEqual(["gap"]);
     expect(two.client.lastEventId).toBe("mock-1");
+  });
+
+  it("lets a table ask for its rows when the leader's connection is there, and not before", async () => {
+    await tab();
+    vi.stubGlobal("localStorage", { getItem: () => "mock-0", setItem: () => undefined });
+    const { client } = setup({ tabs: true, transport: gateway, resume: "user-1" });
+    client.table("bookings").subscribe(() => undefined);
+    await loaded();
+    await pass(50);
+    expect(gateway.requests).toHaveLength(1);
+    gateway.main.ready();
+    await pass();
+    expect(gateway.requests.map(({ snapshot }) => snapshot)).toEqual([false, true]);
   });
 
   it("is made up for by a page that was frozen while the others went on without its stream", async () => {

@@ -77,12 +77,47 @@ describe("listeners", () => {
     ]);
   });
 
+  it("tells who listens by name that history is lost", async () => {
+    const { client, gateway } = setup();
+    const onReset = vi.fn();
+    client.on("property-updated", () => undefined, { onReset });
+    await pass();
+    gateway.main.ready().reset("retention");
+    expect(onReset).toHaveBeenCalledWith("retention");
+  });
+
   it("takes an unknown name for the stream's where there is only one", async () => {
     const { client, gateway } = setup();
     const told = listen(client, "documents");
     await pass();
     gateway.main.ready().send("document-shared", row(1), "mock-1");
     expect(told.events).toMatchObject([{ stream: "documents", name: "document-shared" }]);
+  });
+
+  it("is not ready with a filter that is judged here before there is what judges", () => {
+    const listeners = createListeners(createNames(), () => undefined);
+    const events: unknown[] = [];
+    const onReady = vi.fn();
+    listeners.add("bookings", { filter: "status=eq.pending", onEvent: (event) => events.push(event), onReady });
+    listeners.greet({ bookings: "" });
+    expect(onReady).not.toHaveBeenCalled();
+    listeners.judge = () => (event) => event;
+    listeners.greet({ bookings: "" });
+    expect(onReady).toHaveBeenCalledTimes(1);
+    listeners.tell({ id: "mock-1", name: "bookings", stream: "bookings", change: row(1) as never }, { bookings: "" });
+    expect(events).toHaveLength(1);
+  });
+
+  it("tells who has not its stream that history is lost when it has it, and not before", () => {
+    const listeners = createListeners(createNames(), () => undefined);
+    const said: string[] = [];
+    listeners.add("bookings", { onEvent: () => undefined, onReset: (reason) => said.push(reason), onReady: () => said.push("ready") });
+    listeners.reset("gap", null);
+    listeners.greet(null);
+    expect(said).toEqual([]);
+    listeners.greet({ bookings: "" });
+    listeners.reset("retention", ["bookings"]);
+    expect(said).toEqual(["gap", "ready", "retention"]);
   });
 
   it("tells one whose stream the others have gone on without that it has missed something, before it is ready again", () => {

@@ -4,10 +4,10 @@ export class FakeLocks {
   private readonly queues = new Map<string, (() => void)[]>();
   readonly held = new Set<string>();
 
-  request(name: string, { signal }: { signal: AbortSignal }, callback: () => unknown): Promise<unknown> {
+  request(name: string, { signal }: { signal?: AbortSignal }, callback: () => unknown): Promise<unknown> {
     return new Promise((resolve, reject) => {
       const run = (): void => {
-        signal.removeEventListener("abort", abort);
+        signal?.removeEventListener("abort", abort);
         this.held.add(name);
         void Promise.resolve()
           .then(callback)
@@ -22,8 +22,8 @@ export class FakeLocks {
         );
         reject(new DOMException("aborted", "AbortError"));
       };
-      if (signal.aborted) return reject(new DOMException("aborted", "AbortError"));
-      signal.addEventListener("abort", abort);
+      if (signal?.aborted) return reject(new DOMException("aborted", "AbortError"));
+      signal?.addEventListener("abort", abort);
       if (this.held.has(name)) this.queues.set(name, [...(this.queues.get(name) ?? []), run]);
       else run();
     });

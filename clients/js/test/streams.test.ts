@@ -53,6 +53,26 @@ describe("several streams", () => {
     expect(gateway.requests).toHaveLength(1);
   });
 
+  it("opens anew behind the last id where another name is listened to, for EventSource hears no others", async () => {
+    const { client, gateway } = setup();
+    const opened = vi.spyOn(gateway, "open");
+    const heard = vi.fn();
+    client.on("document-shared", heard, { stream: "documents" });
+    listen(client);
+    await pass();
+    gateway.main.ready();
+    client.on("document-changed", heard, { stream: "documents" });
+    await pass();
+    expect(opened.mock.lastCall?.[0].events).toEqual(["documents", "document-shared", "document-changed", "bookings"]);
+    expect(gateway.main.lastEventId).toBe("mock-0");
+    gateway.main.ready();
+    // These it hears already.
+    client.on("document-shared", heard, { stream: "documents" });
+    client.on("bookings", heard);
+    await pass();
+    expect(gateway.requests).toHaveLength(2);
+  });
+
   it("asks for a stream without a filter where listeners want different rows, and judges for each", async () => {
     const { client, gateway } = setup();
     const pending = listen(client, "bookings", "status=eq.pending");

@@ -1,7 +1,7 @@
 import { describe, expect, it, vi } from "vitest";
 
 import { FakeChannel } from "./locks.js";
-import { ids, pass } from "./support.js";
+import { ids, pass, row } from "./support.js";
 import { gateway, kill, tab } from "./tabs.js";
 
 describe("several tabs", () => {
@@ -86,6 +86,24 @@ describe("several tabs", () => {
     expect(onComponent).toHaveBeenCalledTimes(1);
     expect([one.told.resets, two.told.resets]).toEqual([["gap"], ["gap"]]);
     expect(two.client.lastEventId).toBe("mock-3");
+  });
+
+  it("open anew for a name that only one of them has heard, and not for the order in which they say what they want", async () => {
+    const opened = vi.spyOn(gateway, "open");
+    await tab("documents");
+    const two = await tab("documents");
+    gateway.main.ready();
+    const heard = vi.fn();
+    two.client.on("document-shared", heard, { stream: "documents" });
+    await pass(50);
+    expect(opened.mock.lastCall?.[0].events).toEqual(["documents", "document-shared"]);
+    gateway.main.ready().send("document-shared", row(1), "mock-1");
+    await pass();
+    expect(heard).toHaveBeenCalledTimes(1);
+    const three = await tab("documents");
+    three.client.on("document-shared", heard, { stream: "documents" });
+    await pass(50);
+    expect(gateway.requests).toHaveLength(2);
   });
 
   it("are told why it is not there, and any of them can ask for it anew", async () => {

@@ -31,6 +31,24 @@ describe("tokens that end", () => {
     expect(errors).toMatchObject([{ code: "unavailable", message: "token not renewed" }]);
   });
 
+  it.each([
+    ["comes back", 1],
+    ["is closed", 0],
+  ])("gives no newer token to a connection that is over, where the client %s meanwhile", async (_what, active) => {
+    const give: ((token: string) => void)[] = [];
+    const { client, gateway, main } = await connected({ getToken: ({ renew }) => (renew ? new Promise((resolve) => give.push(resolve)) : "old") });
+    main.expiring();
+    await pass();
+    if (active) client.reconnect();
+    else client.close();
+    await pass();
+    if (active) gateway.main.ready();
+    give[0]?.("former");
+    await pass();
+    expect(gateway.posts).toEqual([]);
+    expect(gateway.active).toHaveLength(active);
+  });
+
   it("does nothing about it with cookies", async () => {
     const { gateway, main, errors } = await connected({ getToken: undefined as never });
     main.expiring();

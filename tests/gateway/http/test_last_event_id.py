@@ -57,7 +57,8 @@ async def since(web: Web, header: str | None = None, query: str = "") -> tuple[s
         if ready.data["status"] != "reset":
             return ready.data["status"], None
         reset = await stream.next()
-        assert (reset.name, reset.data["streams"], reset.id) == ("reset", ["bookings"], ready.id)
+        # Who is cut in between has to be told again.
+        assert (reset.name, reset.data["streams"], reset.id, ready.id) == ("reset", ["bookings"], ready.data["from"], "none-0")
         return "reset", reset.data["reason"]
 
 

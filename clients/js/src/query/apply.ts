@@ -3,7 +3,8 @@
  *
  * - Applying twice is applying once, and a change that concerns no row of the list returns the same array.
  * - A cached row may have more than the stream publishes, such as what an API has joined to it: that stays.
- * - An UPDATE of a row that is not there is not for this list, which may be one page of many.
+ * - An UPDATE of a row that is not there is not for this list, which may be one page of many. Where only the key is told of what the row
+ *   was, it may be one that row-level security lets one see again: that one is new.
  */
 
 import type { Change, Row } from "../types.js";
@@ -20,17 +21,21 @@ export function applyChange(
   columns: readonly string[],
   compare: ((a: Row, b: Row) => number) | undefined,
 ): readonly Row[] {
-  const { record } = change;
+  const { record, old_record: old } = change;
   // Whose key has changed is another row: the one that it was is gone.
-  const gone = change.old_record !== null && (record === null || differs(change.old_record, record, columns)) ? change.old_record : null;
+  const gone = old !== null && (record === null || differs(old, record, columns)) ? old : null;
   let next = gone === null ? rows : without(rows, gone, columns);
   if (record !== null) {
     const at = next.findIndex((row) => !differs(row, record, columns));
     if (at >= 0) next = next.map((row, place) => (place === at ? { ...row, ...record } : row));
-    else if (change.type === "INSERT" || next !== rows) next = [...next, record];
+    else if (change.type === "INSERT" || next !== rows || isMoreThan(record, old)) next = [...next, record];
     if (next !== rows && compare !== undefined) next = [...next].sort(compare);
   }
   return next;
+}
+
+function isMoreThan(record: Row, old: Partial<Row> | null): boolean {
+  return old !== null && Object.keys(record).some((column) => !(column in old));
 }
 
 function without(rows: readonly Row[], gone: Partial<Row>, columns: readonly string[]): readonly Row[] {

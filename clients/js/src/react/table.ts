@@ -67,7 +67,7 @@ export function useRealTimeTable<T = Row, S = T>(stream: string, options: RealTi
     latest.current = options;
   });
   useEffect(() => {
-    if (identity !== null && scope !== null) enterScope(client, stream, scope);
+    return identity !== null && scope !== null ? enterScope(client, stream, scope) : undefined;
   }, [client, stream, scope, identity]);
 
   const source = useSource<T>(client, identity, stream, filter ?? "", options);

@@ -33,6 +33,14 @@ describe("a change of a cached list", () => {
     expect(applyChange(ROWS, update({ id: 9, status: "x" }, { id: 9, status: "y" }), KEY, undefined)).toBe(ROWS);
   });
 
+  it("adds a row that can be seen again: of what it was only the key is told", () => {
+    const seen = update({ id: 9, status: "x" }, { id: 9 });
+    const once = applyChange(ROWS, seen, KEY, undefined);
+    expect(once).toEqual([...ROWS, { id: 9, status: "x" }]);
+    expect(applyChange(once, seen, KEY, undefined)).toEqual(once);
+    expect(applyChange(ROWS, { ...seen, record: { id: 9 }, truncated: true }, KEY, undefined)).toBe(ROWS);
+  });
+
   it("takes away on DELETE, also by the key alone, and is the same list where it was not there", () => {
     expect(applyChange(ROWS, deletion({ id: 1 }, true), KEY, undefined)).toEqual([ROWS[1]]);
     expect(applyChange(ROWS, deletion({ id: 9 }), KEY, undefined)).toBe(ROWS);

@@ -66,6 +66,49 @@ describe("a user's rows", () => {
     expect(snapshots(gateway).map(({ token }) => token)).toEqual(["1", "1", "2", "2"]);
   });
 
+  it("are those of a new connection also on a stream that the former user had not, and again for the former one", async () => {
+    let user = 1;
+    const { gateway, client, wrapper } = setting({}, { getToken: () => String(user) });
+    // What keeps the connection as it is, whichever hook there is.
+    for (const stream of ["bookings", "payments"]) client.listen(stream, { onEvent: () => undefined });
+    const { result, rerender } = renderHook(
+      ({ customer, payer }) => [useRealTimeBookings(customer).bookings, useRealTimePayments(payer).payments] as const,
+      { wrapper, initialProps: { customer: 1 as UserId, payer: null as UserId } },
+    );
+    await act(() => serve(gateway));
+    user = 2;
+    rerender({ customer: null, payer: 2 });
+    await act(() => serve(gateway));
+    expect(gateway.main.token).toBe("2");
+    expect(result.current.map(ids)).toEqual([[], [20]]);
+    // The same user on one more stream is nobody new.
+    rerender({ customer: 2, payer: 2 });
+    await act(() => serve(gateway));
+    expect(mains(gateway).map(({ token }) => token)).toEqual(["1", "2"]);
+    rerender({ customer: null, payer: 2 });
+    rerender({ customer: null, payer: null });
+    user = 1;
+    rerender({ customer: 1, payer: null });
+    await act(() => serve(gateway));
+    expect(gateway.main.token).toBe("1");
+  });
+
+  it("of two scopes that are there together need one connection, also when they leave and come back", async () => {
+    const { gateway, wrapper, strict } = setting({}, { getToken: () => "1" });
+    for (const around of [wrapper, strict]) {
+      const { rerender, unmount } = renderHook(({ there }) => [useRealTimeBookings(there ? 1 : null), useRealTimePayments(there ? "one" : null)], {
+        wrapper: around,
+        initialProps: { there: true },
+      });
+      await act(() => serve(gateway));
+      rerender({ there: false });
+      rerender({ there: true });
+      await act(() => serve(gateway));
+      expect(mains(gateway)).toHaveLength(1);
+      unmount();
+    }
+  });
+
   it("would stay where nobody says whose they are", async () => {
     const { gateway, wrapper } = setting({}, { getToken: () => "1" });
     const { result, rerender } = renderHook(({ scope }) => useRealTimeTable("bookings", { scope }), {
