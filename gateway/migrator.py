@@ -255,6 +255,8 @@ async def _functions(connection: Connection) -> list[str]:
     )
     changed = ["functions"]
     if not await connection.fetchval("select exists (select from rowcast.head)"):
+        # Before there is a trigger: nobody waits for these.
+        await connection.execute("select rowcast.identify('rowcast.outbox_0'), rowcast.identify('rowcast.outbox_1')")
         epoch = await connection.fetchval("select rowcast.begin_epoch('installed', 0)")
         await connection.execute("select rowcast.open_segment()")
         changed.append(f"log, epoch {epoch}")

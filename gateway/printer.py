@@ -32,14 +32,15 @@ class Printer(Protocol):
 class Json:
     """One line an event: `id`, `event`, `data`. Of the control events only those that say something of rows, unless all are asked for.
 
-    With the id `none-0` `ready` does: rows begin anew.
+    With the id `none-0` and the status `fresh` `ready` does: rows begin anew.
     """
 
     def __init__(self, out: Console, control: bool) -> None:
         self._out, self._control = out, control
 
     def show(self, event: Event) -> None:
-        said = event.name in ("snapshot", "reset") or (event.name == "ready" and event.id == NOWHERE)
+        anew = event.name == "ready" and event.id == NOWHERE and event.content.get("status") == "fresh"
+        said = event.name in ("snapshot", "reset") or anew
         if event.name in CONTROL and not (self._control or said):
             return
         line = orjson.dumps({"id": event.id, "event": event.name, "data": orjson.Fragment(event.data)}).decode()

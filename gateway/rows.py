@@ -70,6 +70,6 @@ class Rows:
                 owner = _equals("o", via.owner, self.beside[via.table][via.owner])
                 return f"t.{sql.identifier(via.column)} in (select o.{sql.identifier(via.key)} from {quoted(via.table)} o where {owner})"
             case str(column) if self.columns[column].several:
-                return f"$1::text = any(t.{sql.identifier(column)}::text[])"
+                return f'$1::text collate "C" = any(t.{sql.identifier(column)}::text[])'
             case str(column):
                 return _equals("t", column, self.columns[column])

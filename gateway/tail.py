@@ -76,7 +76,8 @@ def tail(
     columns: Annotated[str | None, typer.Option(help="id,status: all that text and table show of a row.")] = None,
     count: Annotated[int | None, typer.Option("--count", "-n", min=1, help="End after so many changes.")] = None,
     control: Annotated[
-        bool | None, typer.Option("--control/--no-control", help="Show ready, checkpoint, reconnect …; json leaves them out unless told.")
+        bool | None,
+        typer.Option("--control/--no-control", help="Show ready, checkpoint, reconnect …; json has those about rows only."),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="End when history is lost.")] = False,
 ) -> None:

@@ -233,6 +233,14 @@ begin
     );
 end $$;
 
+-- purpose: let rows of a lane be deleted where a publication has all tables: Postgres refuses it where nothing tells them apart, and no
+-- epoch could begin. Takes the lane for itself
+create or replace function rowcast.identify(p_lane regclass) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+    execute format('alter table %s replica identity full', p_lane);
+end $$;
+
 -- purpose: empty the lane that is not being filled, if all of it has a position and no open transaction has written to it
 create or replace function rowcast.reclaim() returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
@@ -263,6 +271,10 @@ begin
         return false;
     end if;
     execute format('truncate %s', v_lane);
+    if (select c.relreplident from pg_class c where c.oid = v_lane) <> 'f' then
+        -- Of an installation of before, where nobody is in the way.
+        perform rowcast.identify(v_lane);
+    end if;
     return true;
 end $$;
 

@@ -68,8 +68,11 @@ select exists (
 select streams from rowcast.shape where relation = $1 and retired_at is null;
 
 -- name: become
--- purpose: whom row-level security is to judge for the rest of this transaction
-select set_config('role', $1, true), set_config('request.jwt.claims', $2, true);
+-- purpose: whom row-level security is to judge for the rest of this transaction, and how values are rendered: as triggers do, whatever
+-- the server's settings are
+select set_config('timezone', 'UTC', true), set_config('intervalstyle', 'postgres', true), set_config('bytea_output', 'hex', true),
+       set_config('extra_float_digits', '1', true), set_config('datestyle', 'ISO, YMD', true), set_config('lc_monetary', 'C', true),
+       set_config('role', $1, true), set_config('request.jwt.claims', $2, true);
 
 -- name: read_log
 -- purpose: the entries after a position, at most so many and so many bytes (but at least one)

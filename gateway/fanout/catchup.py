@@ -277,6 +277,14 @@ class CatchUp:
         if subscriber.state is not State.ENDED and subscriber.take_page(page, ready) and subscriber.epoch != self._roster.epoch:
             self.reset(subscriber, self._roster.cursor, "epoch")
 
+    async def _heard(self, subscriber: Subscriber) -> None:
+        """Returns when what is said on a subscriber's channels is heard, and who is revoked. Raises BacklogUnavailable."""
+        try:
+            async with asyncio.timeout(_JOIN_SECONDS):
+                await self._tail.listen(subscriber.channels)
+        except TimeoutError:
+            raise BacklogUnavailable from None
+
     async def _bring_up(self, subscriber: Subscriber) -> None:
         snapshots = 0
         while True:
@@ -288,17 +296,11 @@ class CatchUp:
             await subscriber.sink.drained()
             if subscriber.state not in (State.BEHIND, State.CATCHING_UP):
                 return
-            try:
-                async with asyncio.timeout(_JOIN_SECONDS):
-                    # Whoever hears nothing does not hear who was revoked either.
-                    await self._tail.listen(subscriber.channels)
-            except TimeoutError:
-                self._end_for_now(subscriber)
-                return
+            await self._heard(subscriber)
             if subscriber.snapshot_due:
                 snapshots += 1
                 try:
-                    await send_rows(subscriber, self._snapshots)
+                    await send_rows(subscriber, self._snapshots, partial(self._heard, subscriber))
                 except TimeoutError:
                     self._end(subscriber, "slow")
                     return

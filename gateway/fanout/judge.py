@@ -14,7 +14,7 @@ import structlog
 import sql
 from gateway.fanout.page import Page
 from gateway.fanout.pool import Pool
-from gateway.fanout.snapshot import BREAKS, RENDERING, SnapshotUnavailable, postgres, stream_queries
+from gateway.fanout.snapshot import BREAKS, SnapshotUnavailable, postgres, stream_queries
 from gateway.fanout.subscriber import Subscriber
 from gateway.wire import Entry
 from streams import format as formats
@@ -33,8 +33,7 @@ class Judge:
 
     def __init__(self, database_url: str, role: str) -> None:
         self._role = role
-        # As the triggers render, whatever the server's settings are: rows are compared with those of events.
-        self._pool = Pool(database_url, "rowcast judge", _SECONDS, RENDERING)
+        self._pool = Pool(database_url, "rowcast judge", _SECONDS)
 
     async def close(self) -> None:
         await self._pool.close()
@@ -63,7 +62,8 @@ class Judge:
         query = (await stream_queries(connection, stream.table, "visible")).get(stream.name)
         if query is None:
             raise SnapshotUnavailable("the stream is not installed")
-        async with connection.transaction(readonly=True):
+        # Whatever the server's default is: the second question is to have a snapshot of its own.
+        async with connection.transaction(isolation="read_committed", readonly=True):
             await connection.execute(sql.statement("become"), self._role, claims)
             try:
                 await self._lock(connection, query, keys)

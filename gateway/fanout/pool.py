@@ -1,7 +1,7 @@
 """⑧ A small pool of connections to Postgres, opened when it is first needed: a web process that never needs it never connects."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,9 +16,9 @@ _connect: Any = primary.connect
 class Pool:
     """Connections by a name of their own; each wait is bounded by `seconds`. Raises what asyncpg raises, and TimeoutError."""
 
-    def __init__(self, database_url: str, name: str, seconds: float, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(self, database_url: str, name: str, seconds: float) -> None:
         self._url = database_url
-        self._settings = {"application_name": name, **(settings or {})}
+        self._name = name
         self._seconds = seconds
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._opening = asyncio.Lock()
@@ -41,7 +41,7 @@ class Pool:
                     command_timeout=self._seconds,
                     # Works behind a transaction pooler too.
                     statement_cache_size=0,
-                    server_settings=self._settings,
+                    server_settings={"application_name": self._name},
                 )
         async with self._pool.acquire(timeout=self._seconds) as connection:
             yield connection

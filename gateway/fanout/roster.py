@@ -61,7 +61,9 @@ class Roster:
     def confirm(self, names: Iterable[str]) -> None:
         """Takes note that whatever these channels get from now on comes."""
         for name in names:
-            self.channels[name].confirmed = True
+            # One that has been given up meanwhile is nobody's.
+            if name in self.channels:
+                self.channels[name].confirmed = True
 
     def arrive(self, channels: Iterable[Channel], through: int) -> None:
         """Takes note that nothing is missing on these channels up to a position."""

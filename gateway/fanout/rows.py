@@ -1,7 +1,7 @@
 """⑧ Sends a subscriber the rows of its streams, page by page at its pace."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from gateway.fanout import frame
 from gateway.fanout.snapshot import Snapshots
@@ -11,10 +11,11 @@ _SECONDS = 120.0
 """How long a reader may take for its rows: others wait for its place, and Postgres keeps a transaction open."""
 
 
-async def send_rows(subscriber: Subscriber, snapshots: Snapshots) -> None:
+async def send_rows(subscriber: Subscriber, snapshots: Snapshots, heard: Callable[[], Awaitable[None]]) -> None:
     """Sends the rows of each stream; the last page has the id from which the log goes on, and then no snapshot is due any more.
 
-    Raises SnapshotUnavailable, and TimeoutError if the reader takes too long.
+    `heard` returns when it is heard who is revoked. Raises what it raises, SnapshotUnavailable, and TimeoutError for a reader that is
+    too slow.
     """
     async with snapshots.open(subscriber.looks, subscriber.principal) as reading, asyncio.timeout(_SECONDS):
         last = len(subscriber.looks) - 1
@@ -24,6 +25,7 @@ async def send_rows(subscriber: Subscriber, snapshots: Snapshots) -> None:
                 if rows:
                     subscriber.write(frame.snapshot(frame.NOWHERE, look.stream.name, rows, False))
                     await subscriber.sink.drained()
+                    await heard()
                     # Whoever takes one page after the other is not slow, however full the next one makes their connection.
                     subscriber.full_since = 0.0
                     if subscriber.state is State.ENDED:

@@ -29,15 +29,6 @@ _PAGE_BYTES = 128_000
 _AT_ONCE = 4
 _CONNECT_SECONDS = 10.0
 _PAGE_SECONDS = 30.0
-RENDERING = {
-    "timezone": "UTC",
-    "intervalstyle": "postgres",
-    "bytea_output": "hex",
-    "extra_float_digits": "1",
-    "datestyle": "ISO, YMD",
-    "lc_monetary": "C",
-}
-"""As the triggers render."""
 
 
 class SnapshotUnavailable(Exception):
@@ -132,7 +123,7 @@ class Snapshots:
                     command_timeout=_PAGE_SECONDS,
                     # Works behind a transaction pooler too.
                     statement_cache_size=0,
-                    server_settings={"application_name": "rowcast snapshot", **RENDERING},
+                    server_settings={"application_name": "rowcast snapshot"},
                 )
             try:
                 with postgres():

@@ -90,7 +90,8 @@ class Tail:
         confirmed = self._confirmed.get(channel)
         if confirmed is None or not (confirmed.is_set() or self._away):
             return False
-        del self._confirmed[channel]
+        # Who waits for it is with others, and has left.
+        self._confirmed.pop(channel).set()
         self._commands.put_nowait(("UNSUBSCRIBE", channel))
         return True
 

@@ -318,9 +318,11 @@ async def test_publication_of_all_tables(blank: Connection, careful: bool) -> No
     if not careful:
         await blank.execute("alter table rowcast.outbox_0 replica identity default")
     await blank.execute("create publication everything for all tables")
-    try:
-        await blank.execute("select rowcast.begin_epoch('test', 0)")
-    except asyncpg.ObjectNotInPrerequisiteStateError:
-        assert not careful
-    else:
-        assert careful
+    if not careful:
+        with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError):
+            await blank.execute("select rowcast.begin_epoch('test', 0)")
+        # As an installation of before is mended, lane by lane, when nobody writes there.
+        await blank.execute("select setval('rowcast.outbox_id', 65536 * 3)")
+        await blank.execute("insert into rowcast.outbox_0 (id, txid, shape, op, size, captured_at) values (1, '0', 1, 'F', 0, now())")
+        assert await blank.fetchval("select rowcast.reclaim()")
+    await blank.execute("select rowcast.begin_epoch('test', 0)")

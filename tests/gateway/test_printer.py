@@ -146,6 +146,7 @@ def test_json() -> None:
     assert len(shown(Json, *events).splitlines()) == 4
     anew = Event("none-0", "ready", '{"status":"fresh"}')
     assert json.loads(shown(Json, anew, control=False))["event"] == "ready", "rows begin anew behind it"
+    assert shown(Json, Event("none-0", "ready", '{"status":"reset"}'), control=False) == ""
 
 
 def test_numbers_keep_their_digits() -> None:
