@@ -120,7 +120,8 @@ class Sentinels:
             kind, host=place[0], port=place[1], protocol=2, socket_timeout=None, retry=Retry(NoBackoff(), 0), **options
         )
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS), Redis.from_pool(pool) as sentinel:
+            # Closed outside of the timeout: cut off there, the connection would stay open.
+            async with Redis.from_pool(pool) as sentinel, asyncio.timeout(_ANSWER_SECONDS):
                 masters: Any = await sentinel.sentinel_masters()
         except TimeoutError:
             return Word(place, None, f"{who} does not answer")

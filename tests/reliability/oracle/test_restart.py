@@ -14,8 +14,11 @@ from tests.reliability.oracle.stage import Stage, staged
 from tests.support.oracle import ALWAYS, ASKED
 
 ROUNDS = 3
-REASONS = {"truncated", "shutdown", "unavailable"}
-"""Why clients are told to fetch anew, or to come back: no restart makes the history of anybody incomplete."""
+REASONS = {"truncated", "capture-failed", "shutdown", "unavailable"}
+"""Why clients are told to fetch anew, or to come back: no restart makes the history of anybody incomplete.
+
+The second where a table that names owners is emptied while it is looked in: from outside that is no other than a table written anew.
+"""
 
 
 async def _cell(stage: Stage, part: str, way: str) -> None:
