@@ -13,8 +13,17 @@ from gateway.bridge.listener import Connection
 from gateway.migrator import Plan, migrate
 from streams.catalog import Catalog, load
 from streams.payload import RESET, Change, Shape, deliveries
-from streams.stream import Stream
+from streams.stream import Stream, Via
 from tests.support.servers import MAX_BYTES, Servers
+
+BILLS = Stream(
+    name="bills",
+    table="public.bill",
+    columns=("id", "job_id", "note"),
+    channel="bills-changes-{user_id}",
+    owner=Via("job_id", table="public.job", owner="customer"),
+)
+"""Whose a bill is the table of jobs says."""
 
 
 @dataclass

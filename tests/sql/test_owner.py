@@ -11,16 +11,9 @@ import pytest
 
 import sql
 from streams.stream import DeclarationError, Stream, Via
-from tests.sql.published import Published, declare, publishing
+from tests.sql.published import BILLS, Published, declare, publishing
 from tests.support.servers import Servers
 
-BILLS = Stream(
-    name="bills",
-    table="public.bill",
-    columns=("id", "job_id", "note"),
-    channel="bills-changes-{user_id}",
-    owner=Via("job_id", table="public.job", owner="customer"),
-)
 TABLES = """
 create table public.job (id bigint primary key, customer text);
 create table public.bill (id bigint primary key, job_id bigint, note text not null);

@@ -15,9 +15,8 @@ import sql
 from gateway.fanout import snapshot
 from gateway.fanout.judge import Judge
 from streams.catalog import Catalog, load
-from streams.stream import Stream, Via
 from tests.gateway.fanout.manual import manual
-from tests.sql.published import Published, publishing
+from tests.sql.published import BILLS, Published, publishing
 from tests.support import sse
 from tests.support.gateway import Web, token, until, web
 from tests.support.servers import Servers
@@ -32,13 +31,6 @@ create function is_taken(bigint) returns boolean language plpgsql stable as
     'begin return exists (select from public.taken where id = $1); end';
 create policy untaken on services as restrictive for select to authenticated using (not public.is_taken(id));
 """
-BILLS = Stream(
-    name="bills",
-    table="public.bill",
-    columns=("id", "job_id", "note"),
-    channel="bills-changes-{user_id}",
-    owner=Via("job_id", table="public.job", owner="customer"),
-)
 TABLES = """
 create table public.job (id bigint primary key, customer text){0};
 create table public.bill (id bigint primary key, job_id bigint references public.job, note text){0};
