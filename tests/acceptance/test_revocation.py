@@ -2,6 +2,9 @@
 
 import asyncio
 import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -9,14 +12,15 @@ from redis.asyncio import Redis
 
 from auth.revocation import Revocation, Revocations
 from gateway import wire
-from gateway.fanout import admission, catchup, control
+from gateway.fanout import admission, catchup, control, snapshot
 from gateway.fanout import hub as hubs
 from gateway.fanout.tail import Tail
-from tests.gateway.fanout.manual import manual
+from tests.gateway.fanout.manual import Manual, manual
+from tests.support import sinks, sse
 from tests.support.access import opened, revoke, two
-from tests.support.gateway import bridge, token, until, web
+from tests.support.gateway import Web, bridge, token, until, web
 from tests.support.process import environment, rowcast
-from tests.support.proxy import proxied
+from tests.support.proxy import Proxy, proxied
 from tests.support.servers import Servers
 
 pytestmark = [pytest.mark.usefixtures("way_out"), pytest.mark.one_way]
@@ -64,8 +68,9 @@ async def test_without_time_of_issue(servers: Servers) -> None:
         assert (await stream.until("closed")).data == {"reason": "revoked"}
 
 
-async def test_while_a_process_is_cut_off(servers: Servers) -> None:
-    """A process that was cut off from Redis ends the streams when it is back, before it sends what was changed meanwhile."""
+@asynccontextmanager
+async def _cut_off(servers: Servers) -> AsyncIterator[tuple[Proxy, Manual, Web, Web, sse.Stream, sse.Event]]:
+    """Cuts a process off that has sent an event; gives the proxy, who writes, another process, this one, its stream, the event."""
     async with (
         proxied(servers.redis_url) as proxy,
         manual(servers) as by_hand,
@@ -75,10 +80,16 @@ async def test_while_a_process_is_cut_off(servers: Servers) -> None:
     ):
         await stream.until("ready")
         await by_hand.change()
-        await stream.events(1)
+        (event,) = await stream.events(1)
         proxy.refuse = True
         proxy.cut()
         await until(lambda: not other.hub.tail.connected)
+        yield proxy, by_hand, one, other, stream, event
+
+
+async def test_while_a_process_is_cut_off(servers: Servers) -> None:
+    """A process that was cut off from Redis ends the streams when it is back, before it sends what was changed meanwhile."""
+    async with _cut_off(servers) as (proxy, by_hand, one, _, stream, _):
         await revoke(one, b'{"sub": "1"}')
         await by_hand.change(3)
         proxy.heal()
@@ -108,19 +119,7 @@ async def test_comes_back_while_a_process_is_cut_off(servers: Servers, monkeypat
 
     async def confirmed(*_: object) -> None: ...
 
-    async with (
-        proxied(servers.redis_url) as proxy,
-        manual(servers) as by_hand,
-        web(servers) as one,
-        web(replace(servers, redis_url=proxy.url(servers.redis_url))) as other,
-        other.stream() as stream,
-    ):
-        await stream.until("ready")
-        await by_hand.change()
-        (event,) = await stream.events(1)
-        proxy.refuse = True
-        proxy.cut()
-        await until(lambda: not other.hub.tail.connected)
+    async with _cut_off(servers) as (proxy, by_hand, one, other, _, event):
         if not careful:
             monkeypatch.setattr(Tail, "listen", confirmed)
         await revoke(one, b'{"sub": "1"}')
@@ -133,6 +132,45 @@ async def test_comes_back_while_a_process_is_cut_off(servers: Servers, monkeypat
         await again.close()
         proxy.heal()
     assert told.name == ("reconnect" if careful else "snapshot" if "snapshot" in path else "bookings")
+
+
+@pytest.mark.parametrize("careful", [True, False])
+async def test_cut_off_between_two_pages_of_rows(servers: Servers, monkeypatch: pytest.MonkeyPatch, careful: bool) -> None:
+    """Rows that are on their way end there too, for nobody can know any more who is revoked; unless nobody looks."""
+    monkeypatch.setattr(snapshot, "PAGE_ROWS", 1)
+    monkeypatch.setattr(catchup, "_JOIN_SECONDS", 0.5)
+    cut = asyncio.Event()
+    asked: Counter[int] = Counter()
+
+    async def drained(sink: object) -> None:
+        # Before the rows, and behind each page.
+        asked[id(sink)] += 1
+        if asked[id(sink)] > 1:
+            await cut.wait()
+
+    async def confirmed(*_: object) -> None: ...
+
+    async with _cut_off(servers) as (proxy, _, _, other, _, _):
+        proxy.heal()
+        await until(lambda: other.hub.tail.connected)
+        sinks.replace_drained(monkeypatch, drained)
+        again = await other.request("/streams/services?snapshot=1", {"Authorization": f"Bearer {token()}"})
+        await again.until("snapshot")
+        proxy.refuse = True
+        proxy.cut()
+        await until(lambda: not other.hub.tail.connected)
+        if not careful:
+            monkeypatch.setattr(Tail, "listen", confirmed)
+        cut.set()
+        told = await again.next()
+        while careful and told.name == "snapshot":
+            # Those that were written before it was held up.
+            told = await again.next()
+        while not careful and not told.data["done"]:
+            told = await again.next()
+        await again.close()
+        proxy.heal()
+    assert told.name == ("reconnect" if careful else "snapshot")
 
 
 async def test_redis_forgets(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
