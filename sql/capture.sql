@@ -1,8 +1,9 @@
 -- The trigger of one published table, rendered from the declarations of its streams.
 -- AFTER ... FOR EACH ROW, because the row lock is then held to commit: for one row, outbox order is version order.
--- Named to fire before other AFTER triggers, which may change the row again.
+-- Named to fire before other AFTER triggers, which may change the row again. What is done in the middle of a statement all the same, by a
+-- function or by a trigger for another of its rows, is captured before the statement's own: that one is put before it, or is a reset.
 -- Reading the row happens in a block whose errors become an entry of kind F: a dropped or renamed column, a value that no
--- json can be made of, never fail the writer. The block writes nothing, so it costs no subtransaction id.
+-- json can be made of, never fail the writer. The block hardly ever writes, so it costs no subtransaction id.
 -- A row is read by one expression, a cast to the view's type, and not by a query: 29 against 60 microseconds for an update.
 
 {views}
@@ -29,6 +30,14 @@ begin
             v_key := {new_key};
             v_new := array[{new_views}];
             v_new_channels := array[{new_channels}];
+            -- Nothing has touched most new versions: 0.3 microseconds, where to look would be 20.
+            if new.xmax <> '0'::xid and rowcast.superseded(TG_RELID, new.ctid) then
+                if v_op = 'U' and age(old.xmin) <= age(pg_current_xact_id()::xid) then
+                    raise exception 'a statement inside another has changed a row that this transaction had changed before';
+                end if;
+                v_id := nextval('rowcast.outbox_id');
+                perform rowcast.put_behind({shape}, v_key, v_new);
+            end if;
         end if;
         if v_op in ('U', 'D') then
             if v_op = 'D' and ({old_stale}) then
@@ -51,7 +60,7 @@ begin
     elsif v_old_key = v_key then
         v_old_key := null;
     end if;
-    v_id := nextval('rowcast.outbox_id');
+    v_id := coalesce(v_id, nextval('rowcast.outbox_id'));
     if (v_id >> {lane_bits}) & 1 = 0 then
         insert into rowcast.outbox_0 values (v_id, pg_current_xact_id(), {shape}, v_op, v_key, v_old_key, v_new, v_old,
             v_new_channels, v_old_channels, v_fault, {size}, clock_timestamp());

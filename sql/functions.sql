@@ -233,6 +233,68 @@ begin
     );
 end $$;
 
+-- purpose: has something in this transaction changed or deleted a row's new version since? Asked where its xmax is set, which a mere lock
+-- does too. No where row-level security is forced upon the table's owner: that cannot be seen then
+create or replace function rowcast.superseded(p_table regclass, p_version tid) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp set row_security = off as $$
+declare
+    v_gone boolean;
+begin
+    if (select c.relkind from pg_class c where c.oid = p_table) <> 'r' then
+        return false;
+    end if;
+    execute format('select not exists (select from only %s where ctid = $1)', p_table) into v_gone using p_version;
+    return v_gone;
+exception when insufficient_privilege then
+    return false;
+end $$;
+
+-- purpose: what statements inside another have captured of a row before that one's own: give it ids behind what is captured now, `p_new`,
+-- the first version of this row in this transaction. It begins where a row that was not there is changed, and each begins as the one
+-- before ends: an error where that is not so. Nothing where nothing is captured yet: what a foreign key does comes after the statement
+create or replace function rowcast.put_behind(p_shape integer, p_key text, p_new text[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
+declare
+    v_many  bigint;
+    v_own   rowcast.outbox_0[];
+    v_entry rowcast.outbox_0;
+    v_first bigint;
+    v_last  text[] := p_new;
+begin
+    select count(*), array_agg(row(o.*)::rowcast.outbox_0) filter (where o.shape = p_shape and o.op in ('I', 'U', 'D') and p_key in (o.key, o.old_key))
+        into v_many, v_own from (
+        select o.* from rowcast.outbox_0 o where o.txid = pg_current_xact_id()
+        union all
+        select o.* from rowcast.outbox_1 o where o.txid = pg_current_xact_id()
+        limit {nested} + 1
+    ) o;
+    if v_many > {nested} then
+        raise exception 'a statement inside another has changed its rows, in a transaction of more than % changes', {nested};
+    end if;
+    select max(e.id) into v_first from (
+        select t.id, t.op, lag(t.op) over (order by t.id) as before from (
+            -- A row that takes this key begins, and one that leaves it ends.
+            select o.id, case when o.old_key is null then o.op when o.key = p_key then 'I' else 'D' end as op from unnest(v_own) o
+        ) t
+    ) e where e.op in ('U', 'D') and coalesce(e.before, 'D') = 'D';
+    for v_entry in
+        select o.* from unnest(v_own) o where o.id >= v_first order by o.id
+    loop
+        if v_entry.old_key is not null or v_entry.old is distinct from v_last then
+            raise exception 'statements inside another have changed a row in an order that is not known';
+        end if;
+        v_last := v_entry.new;
+        delete from rowcast.outbox_0 where txid = v_entry.txid and id = v_entry.id;
+        delete from rowcast.outbox_1 where txid = v_entry.txid and id = v_entry.id;
+        v_entry.id := nextval('rowcast.outbox_id');
+        if (v_entry.id >> {lane_bits}) & 1 = 0 then
+            insert into rowcast.outbox_0 select v_entry.*;
+        else
+            insert into rowcast.outbox_1 select v_entry.*;
+        end if;
+    end loop;
+end $$;
+
 -- purpose: let rows of a lane be deleted where a publication has all tables: Postgres refuses it where nothing tells them apart, and no
 -- epoch could begin. Takes the lane for itself
 create or replace function rowcast.identify(p_lane regclass) returns void

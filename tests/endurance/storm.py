@@ -31,14 +31,15 @@ from tests.gateway.fanout.traffic import Connection
 from tests.support.cluster import Cluster, cluster
 from tests.support.gateway import until
 
-_QUIET_SECONDS = 600.0
-"""For what has piled up to be published, and to be read by all."""
 _OURS = re.compile(r'\{[^{}]*"level": ?"(?:error|critical)"[^{}]*\}')
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long, with how much; `only` names some of the troubles, `calm` is the time between two, in seconds."""
+    """How long, with how much; `only` names some of the troubles, `calm` is the time between two, in seconds.
+
+    What has piled up at the end may take `quiet` seconds to be published, and as many to be read by all.
+    """
 
     seconds: float
     seed: int
@@ -48,6 +49,7 @@ class Plan:
     processes: int = 2
     calm: tuple[float, float] = (0.5, 3.0)
     long: float = 6.0
+    quiet: float = 600.0
     only: Collection[str] = ()
     bridge: tuple[str, tuple[str, ...]] = ("gateway", ("bridge",))
 
@@ -111,7 +113,7 @@ async def run(plan: Plan, directory: Path, stop: asyncio.Event, say: Callable[[f
                 await _break(plan, trouble, stop, lambda: _tell(say, started, load, clients, trouble))
                 await trouble.heal()
             result.seconds = time.monotonic() - started
-            await _check(parts, load, clients, directory, result, lambda text: say(result.seconds, text))
+            await _check(parts, load, clients, plan, directory, result, lambda text: say(result.seconds, text))
         result.troubles, result.ended = dict(trouble.done), trouble.ended
     result.committed, result.times_writers_were_away = load.committed, load.times_away
     result.openings = clients.count("openings")
@@ -154,15 +156,17 @@ def _tell(say: Callable[[float, str], None], started: float, load: Load, clients
     )
 
 
-async def _check(parts: Cluster, load: Load, clients: Crowd, directory: Path, result: Result, say: Callable[[str], None]) -> None:
+async def _check(
+    parts: Cluster, load: Load, clients: Crowd, plan: Plan, directory: Path, result: Result, say: Callable[[str], None]
+) -> None:
     say("healed; the last changes are written")
     connection = await parts.servers.connect()
     try:
         await load.close(connection)
         say("what has piled up is published")
-        await until(lambda: _published(connection, parts.servers.redis_url), _QUIET_SECONDS)
+        await until(lambda: _published(connection, parts.servers.redis_url), plan.quiet)
     except TimeoutError:
-        result.stuck.append(f"not all was published within {_QUIET_SECONDS:.0f} s")
+        result.stuck.append(f"not all was published within {plan.quiet:.0f} s")
     finally:
         connection.terminate()
     say("the log is read")
@@ -172,7 +176,7 @@ async def _check(parts: Cluster, load: Load, clients: Crowd, directory: Path, re
     result.writers_errors = dict(load.errors)
     result.unlike_redis = await history.unlike_redis(parts.servers.redis_url)
     say("clients catch up, and are held against the log")
-    result.verdict = await clients.judged(history, directory, _QUIET_SECONDS)
+    result.verdict = await clients.judged(history, directory, plan.quiet)
 
 
 async def _published(connection: Connection, redis_url: str) -> bool:

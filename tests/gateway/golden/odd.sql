@@ -1,8 +1,9 @@
 -- The trigger of one published table, rendered from the declarations of its streams.
 -- AFTER ... FOR EACH ROW, because the row lock is then held to commit: for one row, outbox order is version order.
--- Named to fire before other AFTER triggers, which may change the row again.
+-- Named to fire before other AFTER triggers, which may change the row again. What is done in the middle of a statement all the same, by a
+-- function or by a trigger for another of its rows, is captured before the statement's own: that one is put before it, or is a reset.
 -- Reading the row happens in a block whose errors become an entry of kind F: a dropped or renamed column, a value that no
--- json can be made of, never fail the writer. The block writes nothing, so it costs no subtransaction id.
+-- json can be made of, never fail the writer. The block hardly ever writes, so it costs no subtransaction id.
 -- A row is read by one expression, a cast to the view's type, and not by a query: 29 against 60 microseconds for an update.
 
 create type rowcast.view_7_0 as (
@@ -40,6 +41,14 @@ begin
             v_key := concat('{"id":', coalesce(to_json(new."id")::text, 'null'), E',"t\\"otal":', coalesce(to_json(new."t""otal")::text, 'null'), '}');
             v_new := array[case when coalesce(pg_column_size(new."t""otal")::bigint * case when pg_column_compression(new."t""otal") is null then 1 else 8 end, 0) + coalesce(octet_length(new."note"), 0)::bigint <= 4096 then row_to_json(row(new."id", new."t""otal", new."note")::rowcast.view_7_0)::text end, case when coalesce(pg_column_size(new."t""otal")::bigint * case when pg_column_compression(new."t""otal") is null then 1 else 8 end, 0) + coalesce(pg_column_size(new."state")::bigint * case when pg_column_compression(new."state") is null then 1 else 8 end, 0) + coalesce(pg_column_size(new."extra")::bigint * case when pg_column_compression(new."extra") is null then 1 else 8 end, 0) <= 4096 then row_to_json(row(new."id", new."t""otal", to_json(new."state"), new."extra")::rowcast.view_7_1)::text end];
             v_new_channels := array[case when octet_length(new."buyer's"::text) <= 512 then 'buyers-' || new."buyer's"::text end, case when octet_length(new."to""ur"::text) <= 512 then '?' || new."to""ur"::text end, rowcast.owners('watchers-', new."watch'ers"::text[], '', 512, 10000), 'everybody'::text];
+            -- Nothing has touched most new versions: 0.3 microseconds, where to look would be 20.
+            if new.xmax <> '0'::xid and rowcast.superseded(TG_RELID, new.ctid) then
+                if v_op = 'U' and age(old.xmin) <= age(pg_current_xact_id()::xid) then
+                    raise exception 'a statement inside another has changed a row that this transaction had changed before';
+                end if;
+                v_id := nextval('rowcast.outbox_id');
+                perform rowcast.put_behind(7, v_key, v_new);
+            end if;
         end if;
         if v_op in ('U', 'D') then
             if v_op = 'D' and (pg_typeof(old."id") <> '"pg_catalog"."uuid"'::regtype or pg_typeof(old."t""otal") <> '"pg_catalog"."numeric"'::regtype or pg_typeof(old."note") <> '"pg_catalog"."text"'::regtype or pg_typeof(old."buyer's") <> '"pg_catalog"."varchar"'::regtype or pg_typeof(old."to""ur") <> '"pg_catalog"."int8"'::regtype or pg_typeof(old."watch'ers") <> '"pg_catalog"."_int8"'::regtype or pg_typeof(old."state") <> '"pg_catalog"."mood"'::regtype or pg_typeof(old."extra") <> '"pg_catalog"."jsonb"'::regtype) then
@@ -62,7 +71,7 @@ begin
     elsif v_old_key = v_key then
         v_old_key := null;
     end if;
-    v_id := nextval('rowcast.outbox_id');
+    v_id := coalesce(v_id, nextval('rowcast.outbox_id'));
     if (v_id >> 16) & 1 = 0 then
         insert into rowcast.outbox_0 values (v_id, pg_current_xact_id(), 7, v_op, v_key, v_old_key, v_new, v_old,
             v_new_channels, v_old_channels, v_fault, coalesce(octet_length(v_new[1]), 0) + coalesce(octet_length(v_new[2]), 0) + coalesce(octet_length(v_old[1]), 0) + coalesce(octet_length(v_old[2]), 0) + coalesce(octet_length(v_new_channels[3]), 0) + coalesce(octet_length(v_old_channels[3]), 0), clock_timestamp());
@@ -140,6 +149,9 @@ begin
             if TG_OP = 'UPDATE' then
                 if new."who's" is not distinct from old."who's" and new."id" is not distinct from old."id" then
                     return null;
+                end if;
+                if new.xmax <> '0'::xid and rowcast.superseded(TG_RELID, new.ctid) then
+                    raise exception 'a statement inside another has changed an owner again';
                 end if;
                 if new."id" = old."id" then
                     v_new := 'couriers' || '-' || case when octet_length(new."who's"::text) <= 512 then new."who's"::text end;
