@@ -7,6 +7,19 @@
 -- A row is read by one expression, a cast to the view's type, and not by a query: 29 against 60 microseconds for an update.
 
 {views}
+-- As `rowcast.superseded`, with the table's name in it: a tenth of the price, and all that most locked rows need.
+create or replace function rowcast.superseded_{shape}(p_table regclass, p_version tid) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp set row_security = off as $superseded$
+begin
+    if exists (select from only {relation} r where r.ctid = p_version and r.tableoid = p_table) then
+        return false;
+    end if;
+    return rowcast.superseded(p_table, p_version);
+exception when others then
+    -- The table has another name now, or hides its rows.
+    return rowcast.superseded(p_table, p_version);
+end $superseded$;
+
 create or replace function rowcast.{function}() returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp{settings} as $capture$
@@ -30,8 +43,8 @@ begin
             v_key := {new_key};
             v_new := array[{new_views}];
             v_new_channels := array[{new_channels}];
-            -- Nothing has touched most new versions: 0.3 microseconds, where to look would be 20.
-            if new.xmax <> '0'::xid and rowcast.superseded(TG_RELID, new.ctid) then
+            -- Nothing has touched most new versions: 0.2 microseconds, and 4 where a lock has, as of an upsert.
+            if new.xmax <> '0'::xid and rowcast.superseded_{shape}(TG_RELID, new.ctid) then
                 if v_op = 'U' and age(old.xmin) <= age(pg_current_xact_id()::xid) then
                     raise exception 'a statement inside another has changed a row that this transaction had changed before';
                 end if;

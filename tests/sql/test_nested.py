@@ -45,6 +45,18 @@ ONE_CHOSEN = """
     create trigger one_chosen before insert or update on items for each row execute function one_chosen()"""
 
 
+def _create(parts: str) -> str:
+    """Returns the table's statements, for one in parts: by hash a row changes its part with any key, by range with a key beyond 10."""
+    kind, _, _ = parts.removeprefix("partition by ").partition(" ")
+    bounds = {
+        "hash": ("with (modulus 2, remainder 0)", "with (modulus 2, remainder 1)"),
+        "range": ("from (0) to (10)", "from (10) to (99999)"),
+    }
+    made = "".join(f"create table items_{n} partition of items for values {each};" for n, each in enumerate(bounds.get(kind, ())))
+    head, between, rest = CREATE.partition(";")
+    return f"{head} {parts}{between}{made}{rest}"
+
+
 async def _table(published: Published) -> dict[str, Any]:
     found = await published.connection.fetch("select id, row_to_json(i)::text as row from items i")
     return {f'{{"id":{row["id"]}}}': json.loads(row["row"]) for row in found}
@@ -124,9 +136,10 @@ def _statement(chance: random.Random) -> str:
     )
 
 
-async def test_versions_come_in_order(servers: Servers, chance: random.Random) -> None:
+@pytest.mark.parametrize("parts", ["", "partition by hash (id)", "partition by range (id)"])
+async def test_versions_come_in_order(servers: Servers, chance: random.Random, parts: str) -> None:
     """Whatever triggers do in the middle of whatever: each change begins where its row is, and the log ends as the table."""
-    async with publishing(servers, CREATE, ITEMS) as published:
+    async with publishing(servers, _create(parts), ITEMS) as published:
         wrong, resets = await _differences(published, chance, 400)
         assert wrong == 0
         assert resets < 100
