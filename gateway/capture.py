@@ -217,10 +217,9 @@ def drop_shape(shape: int, streams: str) -> str:
     """Returns the SQL that removes what belongs to a shape, its trigger function aside; `streams` are as `rowcast.shape` has them."""
     feeds = orjson.loads(streams)
     views = sorted({each["view"] for each in feeds})
-    dropped = [f"function if exists rowcast.superseded_{shape}(regclass, tid)"]
-    dropped += [f"type if exists rowcast.view_{shape}_{number}" for number in views]
-    for feed, each in enumerate(feeds, 1):
-        if isinstance(each["owner"], dict):
-            dropped.append(f"function if exists rowcast.moved_{shape}_{feed}() cascade")
-            dropped.append(f"function if exists rowcast.owner_{shape}_{feed}(text[]), rowcast.dependents_{shape}_{feed}(text[])")
-    return "".join(f"drop {each};\n" for each in dropped)
+    return "".join(f"drop type if exists rowcast.view_{shape}_{number};\n" for number in views) + "".join(
+        f"drop function if exists rowcast.moved_{shape}_{feed}() cascade;\n"
+        f"drop function if exists rowcast.owner_{shape}_{feed}(text[]), rowcast.dependents_{shape}_{feed}(text[]);\n"
+        for feed, each in enumerate(feeds, 1)
+        if isinstance(each["owner"], dict)
+    )

@@ -15,7 +15,6 @@ SEQUENCER_LOCK = 3
 MIGRATE_LOCK = 4
 BELL = "rowcast"
 LANE_BITS = 16  # 65,536 ids, then the other lane
-NESTED = 1000  # changes of a transaction that are searched for those of a statement inside another
 SEPARATOR = "\x1f"  # between the channels of a row's several owners
 
 # A full queue of notifications fails whoever rings: where somebody listens inside a transaction it fills, and nobody rings from half on.
@@ -58,7 +57,7 @@ def migrations() -> list[tuple[int, str, str]]:
 def functions() -> str:
     """Returns functions.sql, filled in."""
     return text("functions.sql").format(
-        lock_class=LOCK_CLASS, sequencer_lock=SEQUENCER_LOCK, lane_bits=LANE_BITS, nested=NESTED, separator=literal(SEPARATOR)
+        lock_class=LOCK_CLASS, sequencer_lock=SEQUENCER_LOCK, lane_bits=LANE_BITS, separator=literal(SEPARATOR)
     )
 
 

@@ -49,9 +49,6 @@ begin
                 if new.{owner} is not distinct from old.{owner} and new.{table_key} is not distinct from old.{table_key} then
                     return null;
                 end if;
-                if new.xmax <> '0'::xid and rowcast.superseded(TG_RELID, new.ctid) then
-                    raise exception 'a statement inside another has changed an owner again';
-                end if;
                 if new.{table_key} = old.{table_key} then
                     v_new := {broadcast} || '-' || case when octet_length(new.{owner}::text) <= {owner_bytes} then new.{owner}::text end;
                     v_fault := null;

@@ -1,9 +1,8 @@
 -- The trigger of one published table, rendered from the declarations of its streams.
 -- AFTER ... FOR EACH ROW, because the row lock is then held to commit: for one row, outbox order is version order.
--- Named to fire before other AFTER triggers, which may change the row again. What is done in the middle of a statement all the same, by a
--- function or by a trigger for another of its rows, is captured before the statement's own: that one is put before it, or is a reset.
+-- Named to fire before other AFTER triggers, which may change the row again.
 -- Reading the row happens in a block whose errors become an entry of kind F: a dropped or renamed column, a value that no
--- json can be made of, never fail the writer. The block hardly ever writes, so it costs no subtransaction id.
+-- json can be made of, never fail the writer. The block writes nothing, so it costs no subtransaction id.
 -- A row is read by one expression, a cast to the view's type, and not by a query: 29 against 60 microseconds for an update.
 
 create type rowcast.view_7_0 as (
@@ -17,19 +16,6 @@ create type rowcast.view_7_1 as (
     "state" json,
     "extra" pg_catalog."jsonb"
 );
-
--- As `rowcast.superseded`, with the table's name in it: a tenth of the price, and all that most locked rows need.
-create or replace function rowcast.superseded_7(p_table regclass, p_version tid) returns boolean
-language plpgsql set search_path = pg_catalog, pg_temp set row_security = off as $superseded$
-begin
-    if exists (select from only "Shop"."or'ders" r where r.ctid = p_version and r.tableoid = p_table) then
-        return false;
-    end if;
-    return rowcast.superseded(p_table, p_version);
-exception when others then
-    -- The table has another name now, or hides its rows.
-    return rowcast.superseded(p_table, p_version);
-end $superseded$;
 
 create or replace function rowcast."capture__hop_or_ders_b99c1461"() returns trigger
 language plpgsql security definer
@@ -54,14 +40,6 @@ begin
             v_key := concat('{"id":', coalesce(to_json(new."id")::text, 'null'), E',"t\\"otal":', coalesce(to_json(new."t""otal")::text, 'null'), '}');
             v_new := array[case when coalesce(pg_column_size(new."t""otal")::bigint * case when pg_column_compression(new."t""otal") is null then 1 else 8 end, 0) + coalesce(octet_length(new."note"), 0)::bigint <= 4096 then row_to_json(row(new."id", new."t""otal", new."note")::rowcast.view_7_0)::text end, case when coalesce(pg_column_size(new."t""otal")::bigint * case when pg_column_compression(new."t""otal") is null then 1 else 8 end, 0) + coalesce(pg_column_size(new."state")::bigint * case when pg_column_compression(new."state") is null then 1 else 8 end, 0) + coalesce(pg_column_size(new."extra")::bigint * case when pg_column_compression(new."extra") is null then 1 else 8 end, 0) <= 4096 then row_to_json(row(new."id", new."t""otal", to_json(new."state"), new."extra")::rowcast.view_7_1)::text end];
             v_new_channels := array[case when octet_length(new."buyer's"::text) <= 512 then 'buyers-' || new."buyer's"::text end, case when octet_length(new."to""ur"::text) <= 512 then '?' || new."to""ur"::text end, rowcast.owners('watchers-', new."watch'ers"::text[], '', 512, 10000), 'everybody'::text];
-            -- Nothing has touched most new versions: 0.2 microseconds, and 4 where a lock has, as of an upsert.
-            if new.xmax <> '0'::xid and rowcast.superseded_7(TG_RELID, new.ctid) then
-                if v_op = 'U' and age(old.xmin) <= age(pg_current_xact_id()::xid) then
-                    raise exception 'a statement inside another has changed a row that this transaction had changed before';
-                end if;
-                v_id := nextval('rowcast.outbox_id');
-                perform rowcast.put_behind(7, v_key, v_new);
-            end if;
         end if;
         if v_op in ('U', 'D') then
             if v_op = 'D' and (pg_typeof(old."id") <> '"pg_catalog"."uuid"'::regtype or pg_typeof(old."t""otal") <> '"pg_catalog"."numeric"'::regtype or pg_typeof(old."note") <> '"pg_catalog"."text"'::regtype or pg_typeof(old."buyer's") <> '"pg_catalog"."varchar"'::regtype or pg_typeof(old."to""ur") <> '"pg_catalog"."int8"'::regtype or pg_typeof(old."watch'ers") <> '"pg_catalog"."_int8"'::regtype or pg_typeof(old."state") <> '"pg_catalog"."mood"'::regtype or pg_typeof(old."extra") <> '"pg_catalog"."jsonb"'::regtype) then
@@ -84,7 +62,7 @@ begin
     elsif v_old_key = v_key then
         v_old_key := null;
     end if;
-    v_id := coalesce(v_id, nextval('rowcast.outbox_id'));
+    v_id := nextval('rowcast.outbox_id');
     if (v_id >> 16) & 1 = 0 then
         insert into rowcast.outbox_0 values (v_id, pg_current_xact_id(), 7, v_op, v_key, v_old_key, v_new, v_old,
             v_new_channels, v_old_channels, v_fault, coalesce(octet_length(v_new[1]), 0) + coalesce(octet_length(v_new[2]), 0) + coalesce(octet_length(v_old[1]), 0) + coalesce(octet_length(v_old[2]), 0) + coalesce(octet_length(v_new_channels[3]), 0) + coalesce(octet_length(v_old_channels[3]), 0), clock_timestamp());
@@ -162,9 +140,6 @@ begin
             if TG_OP = 'UPDATE' then
                 if new."who's" is not distinct from old."who's" and new."id" is not distinct from old."id" then
                     return null;
-                end if;
-                if new.xmax <> '0'::xid and rowcast.superseded(TG_RELID, new.ctid) then
-                    raise exception 'a statement inside another has changed an owner again';
                 end if;
                 if new."id" = old."id" then
                     v_new := 'couriers' || '-' || case when octet_length(new."who's"::text) <= 512 then new."who's"::text end;
