@@ -31,6 +31,15 @@ create function is_taken(bigint) returns boolean language plpgsql stable as
     'begin return exists (select from public.taken where id = $1); end';
 create policy untaken on services as restrictive for select to authenticated using (not public.is_taken(id));
 """
+KNOWING = """
+create table known (id bigint primary key);
+insert into known select id from services;
+grant select on known to authenticated;
+create function is_known(bigint) returns boolean language plpgsql stable as
+    'declare v bigint; begin select id into strict v from public.known where id = $1; return true; end';
+create policy known on services as restrictive for select to authenticated using (public.is_known(id));
+"""
+"""A function that raises where it finds nothing."""
 TABLES = """
 create table public.job (id bigint primary key, customer text){0};
 create table public.bill (id bigint primary key, job_id bigint references public.job, note text){0};
@@ -106,10 +115,10 @@ async def test_snapshot(servers: Servers, monkeypatch: pytest.MonkeyPatch, table
         assert page.data["rows"] != []
 
 
-async def _judged(servers: Servers, table: str) -> str:
+async def _judged(servers: Servers, table: str, policy: str = FORBIDDING) -> str:
     """Returns what is told of changes of row 1, which the table `taken` forbids, and of row 2, while a table is written anew."""
     async with manual(servers) as by_hand, web(servers, GUARDED) as gateway:
-        await by_hand.connection.execute(FORBIDDING)
+        await by_hand.connection.execute(policy)
         await by_hand.change()
         stream = await _open(gateway, "services")
         await stream.next()
@@ -126,6 +135,11 @@ async def _judged(servers: Servers, table: str) -> str:
 async def test_judge(servers: Servers, table: str) -> None:
     """Be such a table that of the rows, or one in which a policy's function reads what is forbidden: the answer is that of after."""
     assert await _judged(servers, table) == "DELETE UPDATE"
+
+
+async def test_judge_whose_policy_fails(servers: Servers) -> None:
+    """A policy's function that raises where it finds nothing is asked again: it was the table that seemed to be empty."""
+    assert await _judged(servers, "known", KNOWING) == "UPDATE UPDATE"
 
 
 async def test_control_judge_that_asks_once(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
